@@ -1,0 +1,124 @@
+using System.Buffers;
+using E2LLM.KvCaching;
+
+namespace E2LLM.Transfer;
+
+/// <summary>
+/// Writes one KV message: a header, slices in any order and size, an end. A slice can leave as soon as its layer is computed. The caller owns
+/// the output and sends or stores the bytes. Not thread-safe. Format: WIRE_FORMAT.md.
+/// </summary>
+public sealed class KvTransferWriter : IDisposable
+{
+    private readonly FrameWriter _frames;
+    private readonly HeaderWriter _header = new();
+    private readonly KvSliceEncoder _encoder;
+    private readonly KvTransferHeader _message;
+    private uint _sliceCount;
+    private ulong _rawBytes;
+    private bool _completed;
+
+    /// <summary>Starts a message: its header is written at once.</summary>
+    /// <param name="output">Takes the bytes.</param>
+    /// <param name="message">What the message will hold.</param>
+    /// <param name="codec">Codes the slices; null sends them raw.</param>
+    /// <param name="nonce">Stamped on every frame, so that a replayed message of another connection is recognised.</param>
+    public KvTransferWriter(IBufferWriter<byte> output, KvTransferHeader message, IKvBlockCodec? codec = null, ulong nonce = 0)
+    {
+        ArgumentNullException.ThrowIfNull(output);
+        ArgumentNullException.ThrowIfNull(message);
+        _message = message;
+        _frames = new FrameWriter(output) { Nonce = nonce };
+        _encoder = new KvSliceEncoder(codec ?? RawKvCodec.Instance);
+        KvMessages.Write(_header, message);
+        _frames.Write(FrameKind.KvBegin, _header.Written, default);
+    }
+
+    /// <summary>Writes keys and values of some positions of one layer, as frames of about 1 MiB at most.</summary>
+    /// <param name="cache">Sequence to read.</param>
+    /// <param name="layer">Layer, within the message's and the cache's range.</param>
+    /// <param name="firstToken">First position.</param>
+    /// <param name="tokenCount">Positions, at least one, within the message's range.</param>
+    /// <exception cref="ArgumentException">The range lies outside the message, or the cache's geometry is another.</exception>
+    /// <exception cref="InvalidOperationException">The message was completed.</exception>
+    public void WriteLayer(KvCache cache, int layer, int firstToken, int tokenCount)
+    {
+        ArgumentNullException.ThrowIfNull(cache);
+        CheckOpen();
+        CheckRange(cache, layer, firstToken, tokenCount);
+        int step = KvSliceEncoder.TokensPerSlice(cache.Layout.TokenBytes);
+        for (int at = firstToken; at < firstToken + tokenCount; at += step)
+        {
+            int count = Math.Min(step, firstToken + tokenCount - at);
+            WriteSlice(cache, layer, KvPart.Keys, at, count);
+            WriteSlice(cache, layer, KvPart.Values, at, count);
+        }
+    }
+
+    /// <summary>Writes all layers and positions of the message, and its end.</summary>
+    /// <param name="cache">Sequence that holds all of them.</param>
+    /// <exception cref="ArgumentException">The cache lacks some.</exception>
+    public void WriteAll(KvCache cache)
+    {
+        for (int layer = _message.Layers.Start; layer < _message.Layers.End; layer++)
+        {
+            WriteLayer(cache, layer, _message.FirstPosition, _message.PositionCount);
+        }
+
+        Complete();
+    }
+
+    /// <summary>Writes the end of the message.</summary>
+    /// <exception cref="InvalidOperationException">The message was completed before.</exception>
+    public void Complete()
+    {
+        CheckOpen();
+        _completed = true;
+        _header.Clear();
+        KvMessages.Write(_header, new KvEndHeader(_message.TransferId, _sliceCount, _rawBytes));
+        _frames.Write(FrameKind.KvEnd, _header.Written, default);
+    }
+
+    /// <summary>Gives back the coding buffers.</summary>
+    public void Dispose() => _encoder.Dispose();
+
+    private void WriteSlice(KvCache cache, int layer, KvPart part, int firstToken, int tokenCount)
+    {
+        KvSliceHeader slice = _encoder.Encode(_message.TransferId, cache, layer, part, firstToken, tokenCount, out ReadOnlyMemory<byte> payload);
+        _header.Clear();
+        KvMessages.Write(_header, slice);
+        _frames.Write(FrameKind.KvSlice, _header.Written, payload.Span);
+        _sliceCount++;
+        _rawBytes += slice.RawBytes;
+    }
+
+    private void CheckOpen()
+    {
+        if (_completed)
+        {
+            throw new InvalidOperationException("The KV message was completed; start a new writer for the next one.");
+        }
+    }
+
+    private void CheckRange(KvCache cache, int layer, int firstToken, int tokenCount)
+    {
+        KvCacheLayout layout = cache.Layout;
+        if (layout.KvHeadCount != _message.KvHeadCount || layout.HeadDim != _message.HeadDim || layout.ElementType != _message.ElementType)
+        {
+            throw new ArgumentException(
+                $"The message announces {_message.KvHeadCount} heads of {_message.HeadDim} {_message.ElementType}; the cache has {layout.KvHeadCount} of {layout.HeadDim} {layout.ElementType}.", nameof(cache));
+        }
+
+        if (!_message.Layers.Contains(layer) || !layout.Layers.Contains(layer))
+        {
+            throw new ArgumentOutOfRangeException(nameof(layer), layer, $"The message holds layers {_message.Layers}, the cache {layout.Layers}.");
+        }
+
+        ArgumentOutOfRangeException.ThrowIfLessThan(tokenCount, 1);
+        long end = (long)firstToken + tokenCount;
+        if (firstToken < _message.FirstPosition || end > (long)_message.FirstPosition + _message.PositionCount || end > cache.Length)
+        {
+            throw new ArgumentOutOfRangeException(nameof(firstToken), firstToken,
+                $"Positions [{firstToken}, {end}) must lie in the message's {_message.PositionCount} from {_message.FirstPosition} and in the cache's {cache.Length}.");
+        }
+    }
+}
