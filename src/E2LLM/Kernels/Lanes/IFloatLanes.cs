@@ -1,0 +1,89 @@
+namespace E2LLM.Kernels.Lanes;
+
+/// <summary>
+/// One vector of floats as the kernels' loops see it, so that a loop is written once and compiled for each width. Every member
+/// is element-wise; no member mixes lanes, so a lane's result does not depend on the width.
+/// </summary>
+/// <typeparam name="TVector">The vector that holds the lanes.</typeparam>
+internal unsafe interface IFloatLanes<TVector>
+    where TVector : unmanaged
+{
+    /// <summary>Lanes in a vector: a power of two from 1 to 16.</summary>
+    static abstract int Count { get; }
+
+    static abstract TVector Zero { get; }
+
+    static abstract TVector Broadcast(float value);
+
+    static abstract TVector Load(float* source);
+
+    /// <summary>Loads binary16 numbers and widens them exactly.</summary>
+    static abstract TVector LoadHalf(ushort* source);
+
+    /// <summary>Loads bfloat16 numbers and widens them exactly.</summary>
+    static abstract TVector LoadBFloat16(ushort* source);
+
+    /// <summary>Loads signed bytes and converts them exactly.</summary>
+    static abstract TVector LoadSByte(sbyte* source);
+
+    static abstract void Store(TVector value, float* destination);
+
+    static abstract TVector Add(TVector left, TVector right);
+
+    static abstract TVector Subtract(TVector left, TVector right);
+
+    static abstract TVector Multiply(TVector left, TVector right);
+
+    static abstract TVector Divide(TVector left, TVector right);
+
+    /// <summary>The larger of each pair; NaN where either is.</summary>
+    static abstract TVector Max(TVector left, TVector right);
+
+    /// <summary><c>left * right + addend</c>, rounded once where the machine can, else twice: fixed for a process.</summary>
+    static abstract TVector MultiplyAdd(TVector left, TVector right, TVector addend);
+
+    static abstract TVector Exp(TVector value);
+
+    static abstract TVector Abs(TVector value);
+}
+
+/// <summary>How a stored element becomes a float lane.</summary>
+internal unsafe interface IFloatElement
+{
+    /// <summary>Bytes of one stored element.</summary>
+    static abstract int Bytes { get; }
+
+    static abstract TVector Load<TVector, TLanes>(byte* source)
+        where TVector : unmanaged
+        where TLanes : IFloatLanes<TVector>;
+}
+
+/// <summary>binary32 elements.</summary>
+internal readonly unsafe struct SingleElement : IFloatElement
+{
+    public static int Bytes => sizeof(float);
+
+    public static TVector Load<TVector, TLanes>(byte* source)
+        where TVector : unmanaged
+        where TLanes : IFloatLanes<TVector> => TLanes.Load((float*)source);
+}
+
+/// <summary>binary16 elements.</summary>
+internal readonly unsafe struct HalfElement : IFloatElement
+{
+    public static int Bytes => sizeof(ushort);
+
+    public static TVector Load<TVector, TLanes>(byte* source)
+        where TVector : unmanaged
+        where TLanes : IFloatLanes<TVector> => TLanes.LoadHalf((ushort*)source);
+}
+
+/// <summary>bfloat16 elements.</summary>
+internal readonly unsafe struct BFloat16Element : IFloatElement
+{
+    public static int Bytes => sizeof(ushort);
+
+    public static TVector Load<TVector, TLanes>(byte* source)
+        where TVector : unmanaged
+        where TLanes : IFloatLanes<TVector> => TLanes.LoadBFloat16((ushort*)source);
+}

@@ -1,0 +1,117 @@
+using System.Runtime.CompilerServices;
+using E2LLM.Kernels.Lanes;
+
+namespace E2LLM.Kernels.MatMul;
+
+/// <summary>
+/// The inner loops of every float product: a few vectors of outputs in lanes, the depth walked in order.
+/// <c>y[t][lane] = (accumulate ? y[t][lane] : 0) + sum over k ascending of w[k][lane] * x[t][k]</c>.
+/// </summary>
+/// <remarks>
+/// Shapes: <c>w</c> is <c>[depth][strideBytes]</c> with the lanes side by side; <c>x</c> is <c>[tokens][depth]</c>, row stride in elements.
+/// Numerics: one accumulator per output, k ascending, one <see cref="IFloatLanes{TVector}.MultiplyAdd"/> per term: the same bits in <see cref="Run2x4"/> and
+/// <see cref="Run4x1"/>, for every number of tokens. A missing token or vector is passed as a copy of the first (same inputs, same output
+/// address): it is computed twice and stored twice, the same bits. Outputs may not overlap inputs.
+/// </remarks>
+internal static unsafe class FloatTile
+{
+    /// <summary>Two vectors of outputs for up to four tokens.</summary>
+    /// <param name="w0">Lanes of the first vector at k = 0.</param>
+    /// <param name="w1">Lanes of the second vector; <paramref name="w0"/> again where there is none.</param>
+    /// <param name="strideBytes">From k to k + 1.</param>
+    /// <param name="x">Activations of the first token.</param>
+    /// <param name="xStride">Elements from token to token.</param>
+    /// <param name="tokenCount">1 to 4.</param>
+    /// <param name="depth">Terms of each sum.</param>
+    /// <param name="y">Output of the first vector and token.</param>
+    /// <param name="yStride">Elements from token to token.</param>
+    /// <param name="secondVector">Elements from an output of the first vector to that of the second; 0 where there is none.</param>
+    /// <param name="accumulate">Whether sums start from what <paramref name="y"/> holds.</param>
+    internal static void Run2x4<TVector, TLanes, TElement>(
+        byte* w0, byte* w1, nint strideBytes, float* x, nint xStride, int tokenCount, int depth, float* y, nint yStride, nint secondVector, bool accumulate)
+        where TVector : unmanaged
+        where TLanes : IFloatLanes<TVector>
+        where TElement : IFloatElement
+    {
+        nint second = tokenCount > 1 ? 1 : 0, third = tokenCount > 2 ? 2 : 0, fourth = tokenCount > 3 ? 3 : 0;
+        float* x1 = x + (second * xStride), x2 = x + (third * xStride), x3 = x + (fourth * xStride);
+        float* y1 = y + (second * yStride), y2 = y + (third * yStride), y3 = y + (fourth * yStride);
+        TVector a00 = TLanes.Zero, a01 = a00, a02 = a00, a03 = a00, a10 = a00, a11 = a00, a12 = a00, a13 = a00;
+        if (accumulate)
+        {
+            (a00, a10) = (TLanes.Load(y), TLanes.Load(y + secondVector));
+            (a01, a11) = (TLanes.Load(y1), TLanes.Load(y1 + secondVector));
+            (a02, a12) = (TLanes.Load(y2), TLanes.Load(y2 + secondVector));
+            (a03, a13) = (TLanes.Load(y3), TLanes.Load(y3 + secondVector));
+        }
+
+        for (nint k = 0; k < depth; k++)
+        {
+            TVector v0 = TElement.Load<TVector, TLanes>(w0), v1 = TElement.Load<TVector, TLanes>(w1);
+            w0 += strideBytes;
+            w1 += strideBytes;
+            TVector b = TLanes.Broadcast(x[k]);
+            a00 = TLanes.MultiplyAdd(v0, b, a00);
+            a10 = TLanes.MultiplyAdd(v1, b, a10);
+            b = TLanes.Broadcast(x1[k]);
+            a01 = TLanes.MultiplyAdd(v0, b, a01);
+            a11 = TLanes.MultiplyAdd(v1, b, a11);
+            b = TLanes.Broadcast(x2[k]);
+            a02 = TLanes.MultiplyAdd(v0, b, a02);
+            a12 = TLanes.MultiplyAdd(v1, b, a12);
+            b = TLanes.Broadcast(x3[k]);
+            a03 = TLanes.MultiplyAdd(v0, b, a03);
+            a13 = TLanes.MultiplyAdd(v1, b, a13);
+        }
+
+        Store<TVector, TLanes>(y, secondVector, a00, a10);
+        Store<TVector, TLanes>(y1, secondVector, a01, a11);
+        Store<TVector, TLanes>(y2, secondVector, a02, a12);
+        Store<TVector, TLanes>(y3, secondVector, a03, a13);
+    }
+
+    /// <summary>Four vectors of outputs for one token: enough chains to hide the latency of a multiply-add.</summary>
+    /// <param name="w0">Lanes of the first vector at k = 0; the others are further vectors.</param>
+    /// <param name="w1">Second vector.</param>
+    /// <param name="w2">Third vector.</param>
+    /// <param name="w3">Fourth vector.</param>
+    /// <param name="strideBytes">From k to k + 1.</param>
+    /// <param name="x">Activations, <c>[depth]</c>.</param>
+    /// <param name="depth">Terms of each sum.</param>
+    /// <param name="y0">Output of the first vector; the others are further vectors.</param>
+    /// <param name="y1">Second output.</param>
+    /// <param name="y2">Third output.</param>
+    /// <param name="y3">Fourth output.</param>
+    internal static void Run4x1<TVector, TLanes, TElement>(
+        byte* w0, byte* w1, byte* w2, byte* w3, nint strideBytes, float* x, int depth, float* y0, float* y1, float* y2, float* y3)
+        where TVector : unmanaged
+        where TLanes : IFloatLanes<TVector>
+        where TElement : IFloatElement
+    {
+        TVector a0 = TLanes.Zero, a1 = a0, a2 = a0, a3 = a0;
+        nint offset = 0;
+        for (nint k = 0; k < depth; k++)
+        {
+            TVector b = TLanes.Broadcast(x[k]);
+            a0 = TLanes.MultiplyAdd(TElement.Load<TVector, TLanes>(w0 + offset), b, a0);
+            a1 = TLanes.MultiplyAdd(TElement.Load<TVector, TLanes>(w1 + offset), b, a1);
+            a2 = TLanes.MultiplyAdd(TElement.Load<TVector, TLanes>(w2 + offset), b, a2);
+            a3 = TLanes.MultiplyAdd(TElement.Load<TVector, TLanes>(w3 + offset), b, a3);
+            offset += strideBytes;
+        }
+
+        TLanes.Store(a0, y0);
+        TLanes.Store(a1, y1);
+        TLanes.Store(a2, y2);
+        TLanes.Store(a3, y3);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Store<TVector, TLanes>(float* y, nint secondVector, TVector first, TVector second)
+        where TVector : unmanaged
+        where TLanes : IFloatLanes<TVector>
+    {
+        TLanes.Store(first, y);
+        TLanes.Store(second, y + secondVector);
+    }
+}

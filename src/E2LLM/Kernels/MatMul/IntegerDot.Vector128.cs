@@ -1,0 +1,47 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.Arm;
+using System.Runtime.Intrinsics.X86;
+
+namespace E2LLM.Kernels.MatMul;
+
+/// <summary>Two halves of four rows each, signed weights: SSSE3 on x86, the dot-product extension or pairwise additions on ARM.</summary>
+/// <remarks>Weights that fill a byte have bias 128 and become signed by flipping the top bit; others are signed bytes already.</remarks>
+/// <typeparam name="TFormat">The format, for whether it fills a byte.</typeparam>
+internal readonly struct Vector128Dot<TFormat> : IIntegerDot
+    where TFormat : IQuantizedFormat
+{
+    /// <summary>Whether this machine has the instructions.</summary>
+    internal static bool IsSupported => Ssse3.IsSupported || AdvSimd.IsSupported;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<int> Start(int activationSum, int bias) =>
+        TFormat.FillsByte ? Vector256<int>.Zero : Vector256.Create(-bias * activationSum);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<int> Add(Vector256<int> sum, Vector256<byte> weights, Vector256<sbyte> activations) => Vector256.Create(
+        Half(sum.GetLower(), weights.GetLower(), activations.GetLower()), Half(sum.GetUpper(), weights.GetUpper(), activations.GetUpper()));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<int> Half(Vector128<int> sum, Vector128<byte> weights, Vector128<sbyte> activations)
+    {
+        Vector128<sbyte> signed = (TFormat.FillsByte ? weights ^ Vector128.Create((byte)0x80) : weights).AsSByte();
+        if (Dp.IsSupported)
+        {
+            return Dp.DotProduct(sum, signed, activations);
+        }
+
+        if (AdvSimd.IsSupported)
+        {
+            Vector128<short> low = AdvSimd.MultiplyWideningLower(signed.GetLower(), activations.GetLower());
+            Vector128<short> high = AdvSimd.MultiplyWideningLower(signed.GetUpper(), activations.GetUpper());
+            Vector128<int> lowPairs = AdvSimd.AddPairwiseWidening(low), highPairs = AdvSimd.AddPairwiseWidening(high);
+            return sum + AdvSimd.AddPairwise(lowPairs.GetLower(), lowPairs.GetUpper()).ToVector128Unsafe()
+                .WithUpper(AdvSimd.AddPairwise(highPairs.GetLower(), highPairs.GetUpper()));
+        }
+
+        // Magnitude times signed activation, as in the AVX2 twin: no pair exceeds 2 * 128 * 127.
+        Vector128<short> pairs = Ssse3.MultiplyAddAdjacent(Ssse3.Abs(signed), Ssse3.Sign(activations, signed));
+        return sum + Sse2.MultiplyAddAdjacent(pairs, Vector128<short>.One);
+    }
+}

@@ -1,0 +1,96 @@
+using System.Runtime.Intrinsics;
+
+namespace E2LLM.Kernels.Quantization;
+
+/// <summary>
+/// Blocks of 32 activations to signed bytes: <c>scale = max|x| / 127; q = round(x / scale); sum = sum of q</c>.
+/// </summary>
+/// <remarks>
+/// Shapes: x <c>[count]</c>, quants <c>[count]</c>, scales and sums <c>[count / 32]</c>; count is a multiple of 32. No overlap.
+/// Numerics: rounds to nearest, ties to even; exact but for the two divisions, so every width gives the same bits. A block that holds a NaN or an
+/// infinity gets a scale that is NaN or infinite, so that products show it.
+/// </remarks>
+internal static unsafe class QuantizeActivations
+{
+    // Added and taken away again it leaves a float of magnitude below 2^22 rounded to the nearest integer in its low bits.
+    private const float Rounder = 12582912f;
+    private const int RounderBits = 0x4B40_0000;
+
+    /// <summary>Quantises <paramref name="count"/> elements.</summary>
+    internal static void Run(float* x, int count, sbyte* quants, float* scales, int* sums)
+    {
+        if (Vector128.IsHardwareAccelerated)
+        {
+            RunVector128(x, count, quants, scales, sums);
+        }
+        else
+        {
+            RunScalar(x, count, quants, scales, sums);
+        }
+    }
+
+    /// <summary>The plain twin.</summary>
+    internal static void RunScalar(float* x, int count, sbyte* quants, float* scales, int* sums)
+    {
+        for (int block = 0; block < count / ActivationBlock.Elements; block++, x += ActivationBlock.Elements, quants += ActivationBlock.Elements)
+        {
+            float largest = 0f;
+            for (int i = 0; i < ActivationBlock.Elements; i++)
+            {
+                largest = MathF.Max(largest, MathF.Abs(x[i]));
+            }
+
+            float inverse = Scale(largest, scales + block);
+            int sum = 0;
+            for (int i = 0; i < ActivationBlock.Elements; i++)
+            {
+                int q = (sbyte)(BitConverter.SingleToInt32Bits((x[i] * inverse) + Rounder) - RounderBits);
+                quants[i] = (sbyte)q;
+                sum += q;
+            }
+
+            sums[block] = sum;
+        }
+    }
+
+    // Lanes: four neighbouring elements; eight vectors are one block, so there is no remainder.
+    internal static void RunVector128(float* x, int count, sbyte* quants, float* scales, int* sums)
+    {
+        for (int block = 0; block < count / ActivationBlock.Elements; block++, x += ActivationBlock.Elements, quants += ActivationBlock.Elements)
+        {
+            Vector128<float> v0 = Vector128.Load(x), v1 = Vector128.Load(x + 4), v2 = Vector128.Load(x + 8), v3 = Vector128.Load(x + 12);
+            Vector128<float> v4 = Vector128.Load(x + 16), v5 = Vector128.Load(x + 20), v6 = Vector128.Load(x + 24), v7 = Vector128.Load(x + 28);
+            Vector128<float> m = Vector128.Max(
+                Vector128.Max(Vector128.Max(Vector128.Abs(v0), Vector128.Abs(v1)), Vector128.Max(Vector128.Abs(v2), Vector128.Abs(v3))),
+                Vector128.Max(Vector128.Max(Vector128.Abs(v4), Vector128.Abs(v5)), Vector128.Max(Vector128.Abs(v6), Vector128.Abs(v7))));
+            float largest = MathF.Max(MathF.Max(m[0], m[1]), MathF.Max(m[2], m[3]));
+            Vector128<float> inverse = Vector128.Create(Scale(largest, scales + block));
+            Vector128<int> i0 = Round(v0, inverse), i1 = Round(v1, inverse), i2 = Round(v2, inverse), i3 = Round(v3, inverse);
+            Vector128<int> i4 = Round(v4, inverse), i5 = Round(v5, inverse), i6 = Round(v6, inverse), i7 = Round(v7, inverse);
+            Vector128<sbyte> low = Vector128.Narrow(Vector128.Narrow(i0, i1), Vector128.Narrow(i2, i3));
+            Vector128<sbyte> high = Vector128.Narrow(Vector128.Narrow(i4, i5), Vector128.Narrow(i6, i7));
+            low.Store(quants);
+            high.Store(quants + 16);
+            (Vector128<short> a, Vector128<short> b) = Vector128.Widen(low);
+            (Vector128<short> c, Vector128<short> d) = Vector128.Widen(high);
+            sums[block] = Vector128.Sum(a + b + c + d);
+        }
+    }
+
+    private static Vector128<int> Round(Vector128<float> value, Vector128<float> inverse) =>
+        ((value * inverse) + Vector128.Create(Rounder)).AsInt32() - Vector128.Create(RounderBits);
+
+    /// <summary>Stores the scale and gives its inverse.</summary>
+    private static float Scale(float largest, float* scale)
+    {
+        // Written so that NaN takes the second branch.
+        if (largest < ActivationBlock.SmallestMagnitude)
+        {
+            *scale = 0f;
+            return 0f;
+        }
+
+        *scale = largest / ActivationBlock.MaxMagnitude;
+        return ActivationBlock.MaxMagnitude / largest;
+    }
+}
