@@ -60,6 +60,9 @@ public sealed record ModelShape
     /// <summary>Whether each query and key head is RMS-normalised before rotation (qwen3).</summary>
     public bool HasQkNorm { get; init; }
 
+    /// <summary>Whether rotary frequencies are divided, pair by pair, by the factors in the tensor <c>rope_freqs.weight</c> (llama 3.1 and later).</summary>
+    public bool HasRopeFrequencyFactors { get; init; }
+
     /// <summary>Query heads that share one key/value head.</summary>
     public int HeadsPerKvHead => HeadCount / KvHeadCount;
 

@@ -1,0 +1,166 @@
+using System.Diagnostics.CodeAnalysis;
+using System.IO.MemoryMappedFiles;
+
+namespace E2LLM.Gguf;
+
+/// <summary>
+/// An open GGUF file (version 2 or 3, little-endian): its metadata, its tensor table and, on request, the bytes of single
+/// tensors. Owns the file handle until disposed; <see cref="Metadata"/> and <see cref="Tensors"/> outlive it. Thread-safe.
+/// </summary>
+public sealed class GgufFile : IDisposable
+{
+    private readonly ReadOnlyMemory<byte> memory;
+    private readonly FileStream? stream;
+    private readonly MemoryMappedFile? map;
+    private readonly Dictionary<string, GgufTensor> byName;
+    private bool disposed;
+
+    private GgufFile(GgufParser.Header header, ReadOnlyMemory<byte> headerBytes, long fileBytes)
+    {
+        Version = header.Version;
+        Metadata = new GgufMetadata(headerBytes, header.Values);
+        Tensors = Array.AsReadOnly(header.Tensors);
+        FileBytes = fileBytes;
+        byName = new Dictionary<string, GgufTensor>(header.Tensors.Length, StringComparer.Ordinal);
+        foreach (GgufTensor tensor in header.Tensors)
+        {
+            byName.Add(tensor.Name, tensor);
+        }
+    }
+
+    private GgufFile(GgufParser.Header header, ReadOnlyMemory<byte> memory)
+        : this(header, memory[..header.HeaderBytes], memory.Length) => this.memory = memory;
+
+    private GgufFile(GgufParser.Header header, byte[] headerBytes, long fileBytes, FileStream stream, MemoryMappedFile map)
+        : this(header, headerBytes, fileBytes)
+    {
+        this.stream = stream;
+        this.map = map;
+    }
+
+    /// <summary>Version of the format, 2 or 3.</summary>
+    public int Version { get; }
+
+    /// <summary>Keys and values.</summary>
+    public GgufMetadata Metadata { get; }
+
+    /// <summary>The tensor table in the order of the file, which is also the order of the data.</summary>
+    public IReadOnlyList<GgufTensor> Tensors { get; }
+
+    /// <summary>Size of the whole file in bytes.</summary>
+    public long FileBytes { get; }
+
+    /// <summary>Opens a file through a memory map. The header is copied (its size bounds what is allocated); tensor data is not touched.</summary>
+    /// <param name="path">Path of the file; it may be deleted or renamed by others while open, but not shortened.</param>
+    /// <param name="limits">Caps on the header; null means <see cref="GgufLimits.Default"/>.</param>
+    /// <exception cref="GgufFormatException">The bytes are no valid GGUF file; the handle is closed again.</exception>
+    /// <exception cref="NotSupportedException">A tensor has a type that the format did not define when this was written.</exception>
+    /// <exception cref="IOException">The file cannot be opened or mapped.</exception>
+    public static GgufFile Open(string path, GgufLimits? limits = null)
+    {
+        ArgumentNullException.ThrowIfNull(path);
+        limits ??= GgufLimits.Default;
+        limits.Validate();
+        var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete, bufferSize: 1);
+        MemoryMappedFile? map = null;
+        try
+        {
+            long fileBytes = stream.Length;
+            if (fileBytes == 0)
+            {
+                throw new GgufFormatException(0, "magic", "the file is empty.");
+            }
+
+            map = MemoryMappedFile.CreateFromFile(
+                stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: true);
+            (GgufParser.Header header, byte[] headerBytes) = ReadHeader(map, fileBytes, limits);
+            return new GgufFile(header, headerBytes, fileBytes, stream, map);
+        }
+        catch
+        {
+            map?.Dispose();
+            stream.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Reads a file that is in memory already; nothing is copied, so <paramref name="bytes"/> must stay as it is.</summary>
+    /// <param name="bytes">The whole file.</param>
+    /// <param name="limits">Caps on the header; null means <see cref="GgufLimits.Default"/>.</param>
+    /// <exception cref="GgufFormatException">The bytes are no valid GGUF file.</exception>
+    /// <exception cref="NotSupportedException">A tensor has a type that the format did not define when this was written.</exception>
+    public static GgufFile Read(ReadOnlyMemory<byte> bytes, GgufLimits? limits = null)
+    {
+        limits ??= GgufLimits.Default;
+        limits.Validate();
+        ReadOnlySpan<byte> window = bytes.Span[..Math.Min(bytes.Length, limits.MaxHeaderBytes)];
+        return new GgufFile(GgufParser.Parse(window, bytes.Length, limits), bytes);
+    }
+
+    /// <summary>Finds a tensor by its exact name.</summary>
+    public bool TryGetTensor(string name, [NotNullWhen(true)] out GgufTensor? tensor) => byName.TryGetValue(name, out tensor);
+
+    /// <summary>Opens the bytes of one tensor; of a mapped file only its pages are mapped, until the view is disposed.</summary>
+    /// <exception cref="ArgumentException">The tensor is not of this file.</exception>
+    /// <exception cref="GgufFormatException">The file is shorter now than when it was opened, and the tensor no longer whole.</exception>
+    /// <exception cref="ObjectDisposedException">The file is disposed.</exception>
+    public GgufTensorView OpenTensor(GgufTensor tensor)
+    {
+        ArgumentNullException.ThrowIfNull(tensor);
+        ObjectDisposedException.ThrowIf(disposed, this);
+        if (!byName.TryGetValue(tensor.Name, out GgufTensor? own) || !ReferenceEquals(own, tensor))
+        {
+            throw new ArgumentException($"Tensor '{tensor.Name}' is not of this file.", nameof(tensor));
+        }
+
+        if (map is null)
+        {
+            return new GgufTensorView(tensor, memory.Slice((int)tensor.Offset, (int)tensor.Bytes));
+        }
+
+        long nowBytes = RandomAccess.GetLength(stream!.SafeFileHandle);
+        if (tensor.Offset + tensor.Bytes > nowBytes)
+        {
+            throw new GgufFormatException(
+                tensor.Offset, tensor.Name, $"the file had {FileBytes} bytes when it was opened and has {nowBytes} now.");
+        }
+
+        MemoryMappedViewAccessor accessor = map.CreateViewAccessor(tensor.Offset, tensor.Bytes, MemoryMappedFileAccess.Read);
+        try
+        {
+            return new GgufTensorView(tensor, accessor);
+        }
+        catch
+        {
+            accessor.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Closes the file. Open views stay valid until they are disposed themselves.</summary>
+    public void Dispose()
+    {
+        disposed = true;
+        map?.Dispose();
+        stream?.Dispose();
+    }
+
+    /// <summary>Parses the header in the map, then keeps a copy of just its bytes: offsets found while parsing stay in range whatever the file becomes.</summary>
+    private static unsafe (GgufParser.Header Header, byte[] Bytes) ReadHeader(MemoryMappedFile map, long fileBytes, GgufLimits limits)
+    {
+        int windowBytes = (int)Math.Min(fileBytes, limits.MaxHeaderBytes);
+        using MemoryMappedViewAccessor accessor = map.CreateViewAccessor(0, windowBytes, MemoryMappedFileAccess.Read);
+        byte* pointer = null;
+        accessor.SafeMemoryMappedViewHandle.AcquirePointer(ref pointer);
+        try
+        {
+            var window = new ReadOnlySpan<byte>(pointer + accessor.PointerOffset, windowBytes);
+            GgufParser.Header header = GgufParser.Parse(window, fileBytes, limits);
+            return (header, window[..header.HeaderBytes].ToArray());
+        }
+        finally
+        {
+            accessor.SafeMemoryMappedViewHandle.ReleasePointer();
+        }
+    }
+}

@@ -1,0 +1,235 @@
+using System.Buffers.Binary;
+using System.Diagnostics.CodeAnalysis;
+using System.Text;
+
+namespace E2LLM.Gguf;
+
+/// <summary>
+/// The metadata of a GGUF file: keys with typed values. Values stay encoded until a getter asks for them. Valid after the
+/// file is disposed. Immutable; thread-safe. A missing key or a value of another type is a <see cref="GgufFormatException"/>
+/// that names key, offset, what was expected and what was found.
+/// </summary>
+public sealed class GgufMetadata
+{
+    private readonly ReadOnlyMemory<byte> header;
+    private readonly Dictionary<string, Value> values;
+
+    internal GgufMetadata(ReadOnlyMemory<byte> header, Dictionary<string, Value> values)
+    {
+        this.header = header;
+        this.values = values;
+    }
+
+    /// <summary>All keys, in the order of the file.</summary>
+    public IReadOnlyCollection<string> Keys => values.Keys;
+
+    /// <summary>Whether the file has <paramref name="key"/>.</summary>
+    public bool Contains(string key) => values.ContainsKey(key);
+
+    /// <summary>The type of a value; <see cref="GgufValueType.Array"/> for every array.</summary>
+    /// <exception cref="GgufFormatException">The key is missing.</exception>
+    public GgufValueType GetValueType(string key) => Require(key).Type;
+
+    /// <summary>Number of elements of an array.</summary>
+    /// <exception cref="GgufFormatException">The key is missing or no array.</exception>
+    public int GetArrayLength(string key)
+    {
+        Value value = Require(key);
+        return value.Type == GgufValueType.Array ? value.Count : throw Wrong(key, value, "an array");
+    }
+
+    /// <summary>A string.</summary>
+    /// <exception cref="GgufFormatException">The key is missing or no string.</exception>
+    public string GetString(string key) => StringOf(key, Require(key));
+
+    /// <summary>A string, where the key is there.</summary>
+    /// <exception cref="GgufFormatException">The key is there but no string.</exception>
+    public bool TryGetString(string key, [NotNullWhen(true)] out string? text)
+    {
+        text = values.TryGetValue(key, out Value value) ? StringOf(key, value) : null;
+        return text is not null;
+    }
+
+    /// <summary>An integer of any width that fits in 32 bits.</summary>
+    /// <exception cref="GgufFormatException">The key is missing, no integer, or out of range.</exception>
+    public int GetInt32(string key) => Int32Of(key, Require(key));
+
+    /// <summary>An integer of any width that fits in 32 bits, where the key is there.</summary>
+    /// <exception cref="GgufFormatException">The key is there but no integer, or out of range.</exception>
+    public bool TryGetInt32(string key, out int number)
+    {
+        bool found = values.TryGetValue(key, out Value value);
+        number = found ? Int32Of(key, value) : 0;
+        return found;
+    }
+
+    /// <summary>A floating-point number; 64-bit values are rounded to 32.</summary>
+    /// <exception cref="GgufFormatException">The key is missing or no floating-point number.</exception>
+    public float GetSingle(string key) => SingleOf(key, Require(key));
+
+    /// <summary>A floating-point number, where the key is there.</summary>
+    /// <exception cref="GgufFormatException">The key is there but no floating-point number.</exception>
+    public bool TryGetSingle(string key, out float number)
+    {
+        bool found = values.TryGetValue(key, out Value value);
+        number = found ? SingleOf(key, value) : 0;
+        return found;
+    }
+
+    /// <summary>A truth value.</summary>
+    /// <exception cref="GgufFormatException">The key is missing or no truth value.</exception>
+    public bool GetBoolean(string key) => BooleanOf(key, Require(key));
+
+    /// <summary>A truth value, where the key is there.</summary>
+    /// <exception cref="GgufFormatException">The key is there but no truth value.</exception>
+    public bool TryGetBoolean(string key, out bool flag)
+    {
+        bool found = values.TryGetValue(key, out Value value);
+        flag = found && BooleanOf(key, value);
+        return found;
+    }
+
+    /// <summary>An array of strings, decoded.</summary>
+    /// <exception cref="GgufFormatException">The key is missing or no array of strings.</exception>
+    public IReadOnlyList<string> GetStrings(string key)
+    {
+        GgufStringArray encoded = GetUtf8Strings(key);
+        var texts = new string[encoded.Count];
+        for (int i = 0; i < texts.Length; i++)
+        {
+            texts[i] = Encoding.UTF8.GetString(encoded[i]);
+        }
+
+        return texts;
+    }
+
+    /// <summary>An array of integers of any width, each of which fits in 32 bits.</summary>
+    /// <exception cref="GgufFormatException">The key is missing, no array of integers, or an element is out of range.</exception>
+    public IReadOnlyList<int> GetInt32s(string key)
+    {
+        Value value = Require(key);
+        if (value.Type != GgufValueType.Array || !GgufValueTypes.IsInteger(value.ElementType))
+        {
+            throw Wrong(key, value, "an array of integers");
+        }
+
+        int width = GgufValueTypes.FixedBytes(value.ElementType);
+        var numbers = new int[value.Count];
+        for (int i = 0; i < numbers.Length; i++)
+        {
+            numbers[i] = IntegerAt(key, value.ElementType, value.Offset + (i * width));
+        }
+
+        return numbers;
+    }
+
+    /// <summary>An array of floating-point numbers; 64-bit elements are rounded to 32.</summary>
+    /// <exception cref="GgufFormatException">The key is missing or no array of floating-point numbers.</exception>
+    public IReadOnlyList<float> GetSingles(string key)
+    {
+        Value value = Require(key);
+        if (value.Type != GgufValueType.Array || value.ElementType is not (GgufValueType.Float32 or GgufValueType.Float64))
+        {
+            throw Wrong(key, value, "an array of floating-point numbers");
+        }
+
+        int width = GgufValueTypes.FixedBytes(value.ElementType);
+        var numbers = new float[value.Count];
+        for (int i = 0; i < numbers.Length; i++)
+        {
+            numbers[i] = FloatAt(value.ElementType, value.Offset + (i * width));
+        }
+
+        return numbers;
+    }
+
+    /// <summary>An array of strings as it is encoded, without decoding one.</summary>
+    internal GgufStringArray GetUtf8Strings(string key)
+    {
+        Value value = Require(key);
+        return value.Type == GgufValueType.Array && value.ElementType == GgufValueType.String
+            ? new GgufStringArray(header, value.Starts!)
+            : throw Wrong(key, value, "an array of strings");
+    }
+
+    /// <summary>Byte of the file where the value of <paramref name="key"/> starts; 0 where the key is missing.</summary>
+    internal long OffsetOf(string key) => values.TryGetValue(key, out Value value) ? value.Offset : 0;
+
+    internal GgufFormatException Fault(string key, string message) => new(OffsetOf(key), key, message);
+
+    private Value Require(string key)
+    {
+        ArgumentNullException.ThrowIfNull(key);
+        return values.TryGetValue(key, out Value value)
+            ? value
+            : throw new GgufFormatException(0, key, "the metadata has no such key, and it is required.");
+    }
+
+    private string StringOf(string key, Value value) => value.Type == GgufValueType.String
+        ? Encoding.UTF8.GetString(header.Span.Slice(value.Offset, value.Count))
+        : throw Wrong(key, value, "a string");
+
+    private int Int32Of(string key, Value value) => GgufValueTypes.IsInteger(value.Type)
+        ? IntegerAt(key, value.Type, value.Offset)
+        : throw Wrong(key, value, "an integer");
+
+    private float SingleOf(string key, Value value) => value.Type is GgufValueType.Float32 or GgufValueType.Float64
+        ? FloatAt(value.Type, value.Offset)
+        : throw Wrong(key, value, "a floating-point number");
+
+    private bool BooleanOf(string key, Value value) => value.Type == GgufValueType.Bool
+        ? header.Span[value.Offset] != 0
+        : throw Wrong(key, value, "a truth value");
+
+    private int IntegerAt(string key, GgufValueType type, int offset)
+    {
+        ReadOnlySpan<byte> bytes = header.Span[offset..];
+        Int128 number = type switch
+        {
+            GgufValueType.UInt8 => bytes[0],
+            GgufValueType.Int8 => (sbyte)bytes[0],
+            GgufValueType.UInt16 => BinaryPrimitives.ReadUInt16LittleEndian(bytes),
+            GgufValueType.Int16 => BinaryPrimitives.ReadInt16LittleEndian(bytes),
+            GgufValueType.UInt32 => BinaryPrimitives.ReadUInt32LittleEndian(bytes),
+            GgufValueType.Int32 => BinaryPrimitives.ReadInt32LittleEndian(bytes),
+            GgufValueType.UInt64 => BinaryPrimitives.ReadUInt64LittleEndian(bytes),
+            _ => BinaryPrimitives.ReadInt64LittleEndian(bytes),
+        };
+        return number >= int.MinValue && number <= int.MaxValue
+            ? (int)number
+            : throw new GgufFormatException(offset, key, $"expected an integer of 32 bits, found {number}.");
+    }
+
+    private float FloatAt(GgufValueType type, int offset) => type == GgufValueType.Float32
+        ? BinaryPrimitives.ReadSingleLittleEndian(header.Span[offset..])
+        : (float)BinaryPrimitives.ReadDoubleLittleEndian(header.Span[offset..]);
+
+    private static GgufFormatException Wrong(string key, Value value, string expected) => new(
+        value.Offset,
+        key,
+        $"expected {expected}, found {(value.Type == GgufValueType.Array ? $"an array of {value.Count} {value.ElementType}" : value.Type)}.");
+
+    /// <summary>Where a value lies in the header. Count: bytes of a string, elements of an array. Starts: see <see cref="GgufStringArray"/>.</summary>
+    internal readonly record struct Value(GgufValueType Type, GgufValueType ElementType, int Offset, int Count, int[]? Starts);
+}
+
+/// <summary>An array of UTF-8 strings inside a GGUF header: each element a slice of it, none decoded. Thread-safe.</summary>
+internal readonly struct GgufStringArray
+{
+    private readonly ReadOnlyMemory<byte> header;
+    private readonly int[] starts;
+
+    /// <param name="header">The header's bytes.</param>
+    /// <param name="starts">Start of each element's text, then where a further element's text would start: an 8-byte length precedes each.</param>
+    public GgufStringArray(ReadOnlyMemory<byte> header, int[] starts)
+    {
+        this.header = header;
+        this.starts = starts;
+    }
+
+    public int Count => starts.Length - 1;
+
+    public ReadOnlySpan<byte> this[int index] => header.Span[starts[index]..(starts[index + 1] - 8)];
+
+    public ReadOnlyMemory<byte> Memory(int index) => header[starts[index]..(starts[index + 1] - 8)];
+}
