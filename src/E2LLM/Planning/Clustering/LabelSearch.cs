@@ -1,0 +1,142 @@
+namespace E2LLM.Planning.Clustering;
+
+/// <summary>
+/// Exhaustive search over partitions and pure roles, cut by Lagrangian bounds and dominance: a label is (devices left, prefill so far, decode so far); it is dropped
+/// when no completion can beat the best plan under any of the weights, or when another label with the same devices left is no worse in both.
+/// What survives at the end is optimal; the search says whether it ended.
+/// </summary>
+internal sealed class LabelSearch
+{
+    private readonly ClassStates states;
+    private readonly PatternTable table;
+    private readonly WeightedPartition[] bounds;
+    private readonly List<Label> labels = [];
+
+    public LabelSearch(ClassStates states, PatternTable table, WeightedPartition[] bounds)
+    {
+        this.states = states;
+        this.table = table;
+        this.bounds = bounds;
+    }
+
+    private readonly record struct Label(double Prefill, double Decode, int Parent, int Next, Pattern? Added);
+
+    /// <summary>Number of labels that were kept: the size of the proof.</summary>
+    public int LabelCount => labels.Count;
+
+    /// <summary>
+    /// Searches all partitions of <paramref name="start"/>. <paramref name="judge"/> gives the value of (prefill, decode); <paramref name="extra"/> what it can add to the
+    /// weighted sum beyond the label's own, by bound. Returns the best value above <paramref name="best"/> with its groups, or <paramref name="best"/> and null.
+    /// </summary>
+    public (double Value, List<Pattern>? Groups, bool Complete) Run(
+        int start, double best, Func<double, double, double> judge, double[] extra, int maxLabels, CancellationToken cancellation)
+    {
+        labels.Clear();
+        var heads = new int[start + 1];
+        Array.Fill(heads, -1);
+        int bestLabel = -1;
+        bool complete = true;
+        labels.Add(new Label(0, 0, -1, -1, null));
+        heads[start] = 0;
+        double value = judge(0, 0);
+        if (value > best)
+        {
+            (best, bestLabel) = (value, 0);
+        }
+
+        for (int index = start; index > 0 && complete; index--)
+        {
+            if ((index & 1023) == 0)
+            {
+                cancellation.ThrowIfCancellationRequested();
+            }
+
+            for (int current = heads[index]; current >= 0; current = labels[current].Next)
+            {
+                Label label = labels[current];
+                if (!CanBeat(label.Prefill, label.Decode, index, best, extra))
+                {
+                    continue;
+                }
+
+                int lowest = states.Lowest(index);
+                Add(heads, index - states.Stride(lowest), label.Prefill, label.Decode, current, null, best, extra);
+                foreach (Pattern pattern in table.ByLowest[lowest])
+                {
+                    if (!states.Contains(states.Packed[index], pattern.Packed))
+                    {
+                        continue;
+                    }
+
+                    double prefill = label.Prefill + (pattern.IsPrefill ? pattern.Choice.Rate : 0);
+                    double decode = label.Decode + (pattern.IsPrefill ? 0 : pattern.Choice.Rate);
+                    int added = Add(heads, index - pattern.State, prefill, decode, current, pattern, best, extra);
+                    if (added >= 0 && (value = judge(prefill, decode)) > best)
+                    {
+                        (best, bestLabel) = (value, added);
+                    }
+                }
+
+                if (labels.Count > maxLabels)
+                {
+                    complete = false;
+                    break;
+                }
+            }
+        }
+
+        return (best, bestLabel < 0 ? null : Groups(bestLabel), complete);
+    }
+
+    private bool CanBeat(double prefill, double decode, int left, double best, double[] extra)
+    {
+        for (int i = 0; i < bounds.Length; i++)
+        {
+            WeightedPartition bound = bounds[i];
+            if ((bound.Weight * prefill) + ((1 - bound.Weight) * decode) + bound.Value[left] + extra[i] <= best * (1 + 1e-11))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    private int Add(int[] heads, int left, double prefill, double decode, int parent, Pattern? added, double best, double[] extra)
+    {
+        if (added is not null && left == 0)
+        {
+            // Nothing is left to add: keep it only for its value.
+        }
+        else if (!CanBeat(prefill, decode, left, best, extra))
+        {
+            return -1;
+        }
+
+        for (int other = heads[left]; other >= 0; other = labels[other].Next)
+        {
+            if (labels[other].Prefill >= prefill && labels[other].Decode >= decode)
+            {
+                return -1;
+            }
+        }
+
+        labels.Add(new Label(prefill, decode, parent, heads[left], added));
+        heads[left] = labels.Count - 1;
+        return heads[left];
+    }
+
+    private List<Pattern> Groups(int label)
+    {
+        var groups = new List<Pattern>();
+        for (; label >= 0; label = labels[label].Parent)
+        {
+            if (labels[label].Added is { } pattern)
+            {
+                groups.Add(pattern);
+            }
+        }
+
+        return groups;
+    }
+}

@@ -1,0 +1,89 @@
+namespace E2LLM.Planning.Clustering;
+
+/// <summary>
+/// The best partition for one weight: <c>V(U) = max over partitions of U of (weight * prefill + (1 - weight) * decode)</c>, for every multiset U, by
+/// dynamic programming over the group that holds the lowest class. Since <c>min(p, d) &lt;= weight p + (1 - weight) d</c> for weights from 0 to 1,
+/// <c>V(all)</c> bounds the capacity of every plan, mixed roles included (a time-shared replica lies between its two pure ones). Lagrangian duality.
+/// </summary>
+internal sealed class WeightedPartition
+{
+    private readonly ClassStates states;
+    private readonly Pattern[][] patterns;
+    private readonly int[] choices;
+
+    public WeightedPartition(ClassStates states, PatternTable table, double weight, CancellationToken cancellation)
+    {
+        this.states = states;
+        patterns = table.ByLowest;
+        Weight = weight;
+        Value = new double[states.Count];
+        choices = new int[states.Count];
+        var packed = new ulong[patterns.Length][];
+        var offsets = new int[patterns.Length][];
+        var worth = new double[patterns.Length][];
+        for (int k = 0; k < patterns.Length; k++)
+        {
+            packed[k] = Array.ConvertAll(patterns[k], pattern => pattern.Packed);
+            offsets[k] = Array.ConvertAll(patterns[k], pattern => pattern.State);
+            worth[k] = Array.ConvertAll(patterns[k], Worth);
+        }
+
+        ulong guards = states.Guards;
+        for (int index = 1; index < states.Count; index++)
+        {
+            if ((index & 4095) == 0)
+            {
+                cancellation.ThrowIfCancellationRequested();
+            }
+
+            int lowest = states.Lowest(index), choice = -1;
+            ulong whole = states.Packed[index] | guards;
+            double best = Value[index - states.Stride(lowest)];
+            ulong[] parts = packed[lowest];
+            for (int i = 0; i < parts.Length; i++)
+            {
+                if (((whole - parts[i]) & guards) == guards)
+                {
+                    double value = worth[lowest][i] + Value[index - offsets[lowest][i]];
+                    if (value > best)
+                    {
+                        best = value;
+                        choice = i;
+                    }
+                }
+            }
+
+            Value[index] = best;
+            choices[index] = choice;
+        }
+    }
+
+    public double Weight { get; }
+
+    /// <summary>V for every multiset.</summary>
+    public double[] Value { get; }
+
+    /// <summary>What a pattern adds.</summary>
+    public double Worth(Pattern pattern) => (pattern.IsPrefill ? Weight : 1 - Weight) * pattern.Choice.Rate;
+
+    /// <summary>The groups of the best partition of <paramref name="index"/>.</summary>
+    public List<Pattern> Groups(int index)
+    {
+        var groups = new List<Pattern>();
+        while (index > 0)
+        {
+            int lowest = states.Lowest(index), choice = choices[index];
+            if (choice < 0)
+            {
+                index -= states.Stride(lowest);
+            }
+            else
+            {
+                groups.Add(patterns[lowest][choice]);
+                index -= patterns[lowest][choice].State;
+            }
+        }
+
+        return groups;
+    }
+}

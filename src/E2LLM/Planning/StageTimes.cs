@@ -1,0 +1,97 @@
+using E2LLM.Costs;
+
+namespace E2LLM.Planning;
+
+/// <summary>
+/// Seconds and bytes of stages under one workload: <see cref="StageCost"/> averaged over its prompts and contexts. Immutable; thread-safe.
+/// A stage's time is affine in its layers: <c>overhead + sum of layer seconds (+ embedding) (+ head)</c>.
+/// </summary>
+internal sealed class StageTimes
+{
+    private readonly WorkloadSummary work;
+    private readonly ModelCost model;
+
+    public StageTimes(ModelCost model, WorkloadSummary work)
+    {
+        this.model = model;
+        this.work = work;
+        ChunksPerPrompt = 0;
+        foreach (double prompt in work.Prompts)
+        {
+            ChunksPerPrompt += Math.Ceiling(prompt / work.ChunkTokens) / work.Prompts.Length;
+        }
+    }
+
+    /// <summary>Mean number of passes that a prompt needs.</summary>
+    public double ChunksPerPrompt { get; }
+
+    /// <summary>Seconds of one layer for a whole prompt, in the mean over prompts.</summary>
+    public double PrefillLayer(DeviceProfile device, LayerCost layer)
+    {
+        double sum = 0;
+        foreach (double prompt in work.Prompts)
+        {
+            for (double start = 0; start < prompt; start += work.ChunkTokens)
+            {
+                sum += StageCost.PrefillLayerSeconds(device, model, layer, Math.Min(work.ChunkTokens, prompt - start), start);
+            }
+        }
+
+        return sum / work.Prompts.Length;
+    }
+
+    /// <summary>Seconds of one layer for a decode step of <paramref name="batch"/> sequences of mean context.</summary>
+    public double DecodeLayer(DeviceProfile device, LayerCost layer, int batch) =>
+        StageCost.DecodeLayerSeconds(device, model, layer, batch, work.DecodeContext);
+
+    /// <summary>Seconds of a stage for a whole prompt besides its layers: overhead of each pass, embedding, head for the last token.</summary>
+    public double PrefillFixed(DeviceProfile device, bool embedding, bool head) => (ChunksPerPrompt * device.StageOverheadSeconds)
+        + (embedding ? EmbeddingOfPrompt(device) : 0) + (head ? StageCost.HeadSeconds(device, model, 1) : 0);
+
+    /// <summary>Seconds of a stage for a decode step besides its layers.</summary>
+    public double DecodeFixed(DeviceProfile device, bool embedding, bool head, int batch) => device.StageOverheadSeconds
+        + (embedding ? StageCost.EmbeddingSeconds(device, model, batch) : 0) + (head ? StageCost.HeadSeconds(device, model, batch) : 0);
+
+    public double Prefill(DeviceProfile device, LayerRange layers, bool embedding, bool head)
+    {
+        double seconds = PrefillFixed(device, embedding, head), layerSeconds = 0;
+        LayerCost? previous = null;
+        for (int i = layers.Start; i < layers.End; i++)
+        {
+            LayerCost layer = model.Layers[i];
+            layerSeconds = layer == previous ? layerSeconds : PrefillLayer(device, layer);
+            previous = layer;
+            seconds += layerSeconds;
+        }
+
+        return seconds;
+    }
+
+    public double Decode(DeviceProfile device, LayerRange layers, bool embedding, bool head, int batch)
+    {
+        double seconds = DecodeFixed(device, embedding, head, batch);
+        for (int i = layers.Start; i < layers.End; i++)
+        {
+            seconds += DecodeLayer(device, model.Layers[i], batch);
+        }
+
+        return seconds;
+    }
+
+    /// <summary>Bytes of a stage for a role; the one place that says what memory a plan needs.</summary>
+    public long Memory(Deployment.ReplicaRole role, LayerRange layers, bool embedding, bool head, int slots, int batch)
+    {
+        long kvTokens = role switch
+        {
+            Deployment.ReplicaRole.Prefill => work.PrefillKvTokens,
+            Deployment.ReplicaRole.Decode => work.DecodeKvTokens(slots),
+            _ => work.MixedKvTokens(slots),
+        };
+        (int tokens, int rows) = work.LargestPass(role != Deployment.ReplicaRole.Decode, batch);
+        return StageCost.MemoryBytes(model, layers, embedding, head, kvTokens, tokens, rows);
+    }
+
+    private double EmbeddingOfPrompt(DeviceProfile device) => device.Profile is { } profile
+        ? ChunksPerPrompt * profile.EmbeddingSeconds
+        : StageCost.EmbeddingSeconds(device, model, work.PromptMean);
+}

@@ -1,0 +1,178 @@
+using E2LLM.Costs;
+using E2LLM.Deployment;
+using E2LLM.Planning;
+using E2LLM.Planning.Clustering;
+
+namespace E2LLM.Tests.Planning;
+
+/// <summary>
+/// Every ordered plan: all set partitions (devices may idle), orders of stages, splits of layers, pure roles, concurrencies. Judged by the evaluator alone.
+/// </summary>
+internal sealed class BruteForce
+{
+    private readonly PlanningProblem problem;
+    private readonly PlanEvaluator evaluator;
+    private readonly int[] slots;
+    private readonly int count;
+
+    public BruteForce(Cluster cluster, ModelCost model, Workload workload, PlannerOptions options)
+    {
+        problem = new PlanningProblem(cluster, model, workload, options);
+        evaluator = new PlanEvaluator(problem);
+        slots = new GroupRates(problem).SlotCandidates;
+        count = cluster.Devices.Count;
+        Prefill = new double[1 << count];
+        Decode = new double[1 << count];
+        for (int mask = 1; mask < 1 << count; mask++)
+        {
+            Fill(mask);
+        }
+    }
+
+    public double[] Prefill { get; }
+
+    public double[] Decode { get; }
+
+    public long Ordered { get; private set; }
+
+    public double Capacity()
+    {
+        double best = 0;
+        Partition((1 << count) - 1, 0, 0, ref best);
+        return best;
+    }
+
+    private void Partition(int left, double prefill, double decode, ref double best)
+    {
+        best = Math.Max(best, Math.Min(prefill, decode));
+        if (left == 0)
+        {
+            return;
+        }
+
+        int lowest = left & -left, rest = left ^ lowest;
+        Partition(rest, prefill, decode, ref best);
+        for (int part = rest; ; part = (part - 1) & rest)
+        {
+            int group = part | lowest;
+            if (Prefill[group] > 0)
+            {
+                Partition(left ^ group, prefill + Prefill[group], decode, ref best);
+            }
+
+            if (Decode[group] > 0)
+            {
+                Partition(left ^ group, prefill, decode + Decode[group], ref best);
+            }
+
+            if (part == 0)
+            {
+                break;
+            }
+        }
+    }
+
+    private void Fill(int mask)
+    {
+        int[] devices = [.. Enumerable.Range(0, count).Where(i => (mask >> i & 1) == 1)];
+        if (devices.Length > problem.LayerCount)
+        {
+            return;
+        }
+
+        foreach (int[] order in Orders(devices))
+        {
+            foreach (int[] layers in Splits(problem.LayerCount, order.Length))
+            {
+                Ordered++;
+                Judge(mask, new ReplicaDraft(ReplicaRole.Prefill, 0, 1, order, layers));
+                foreach (int c in slots)
+                {
+                    Judge(mask, new ReplicaDraft(ReplicaRole.Decode, c, 0, order, layers));
+                }
+            }
+        }
+    }
+
+    private void Judge(int mask, ReplicaDraft draft)
+    {
+        ReplicaPlan replica = Draw(draft);
+        for (int j = 0; j < replica.Stages.Count; j++)
+        {
+            if (replica.Stages[j].MemoryBytes > problem.Cluster.Devices[draft.Devices[j]].MemoryBytes)
+            {
+                return;
+            }
+
+            int next = draft.Devices[(j + 1) % draft.Devices.Length];
+            if (next != draft.Devices[j] && problem.Network[draft.Devices[j], next] is null)
+            {
+                return;
+            }
+        }
+
+        ReplicaRates rates = evaluator.Evaluate(replica);
+        if (draft.Role == ReplicaRole.Prefill)
+        {
+            Prefill[mask] = Math.Max(Prefill[mask], rates.PrefillRequestsPerSecond);
+        }
+        else if (rates.CycleSeconds <= problem.Work.MaxCycleSeconds)
+        {
+            Decode[mask] = Math.Max(Decode[mask], rates.DecodeRequestsPerSecond);
+        }
+    }
+
+    private ReplicaPlan Draw(ReplicaDraft draft)
+    {
+        int start = 0, batch = draft.Slots > 0 ? GroupRates.Batch(draft.Slots, draft.Devices.Length) : 1;
+        var stages = new StagePlan[draft.Devices.Length];
+        for (int j = 0; j < stages.Length; j++)
+        {
+            var layers = new LayerRange(start, start += draft.Layers[j]);
+            stages[j] = new StagePlan
+            {
+                Device = problem.Cluster.Devices[draft.Devices[j]].Name,
+                Layers = layers,
+                Embedding = j == 0,
+                Head = j == stages.Length - 1,
+                MemoryBytes = problem.Times.Memory(draft.Role, layers, j == 0, j == stages.Length - 1, draft.Slots, batch),
+            };
+        }
+
+        return new ReplicaPlan { Name = "r", Role = draft.Role, DecodeSlots = draft.Slots, PrefillShare = draft.PrefillShare, Stages = stages };
+    }
+
+    public static IEnumerable<int[]> Orders(int[] items)
+    {
+        if (items.Length <= 1)
+        {
+            yield return items;
+            yield break;
+        }
+
+        for (int i = 0; i < items.Length; i++)
+        {
+            foreach (int[] rest in Orders([.. items.Where((_, j) => j != i)]))
+            {
+                yield return [items[i], .. rest];
+            }
+        }
+    }
+
+    public static IEnumerable<int[]> Splits(int layers, int parts)
+    {
+        if (parts == 1)
+        {
+            yield return [layers];
+            yield break;
+        }
+
+        for (int first = 1; first <= layers - parts + 1; first++)
+        {
+            foreach (int[] rest in Splits(layers - first, parts - 1))
+            {
+                yield return [first, .. rest];
+            }
+        }
+    }
+}
