@@ -1,0 +1,106 @@
+using E2LLM.Costs;
+using E2LLM.Deployment;
+
+namespace E2LLM.Simulation.Models;
+
+/// <summary>Turns a plan on a cluster into replicas that can be simulated. Stateless.</summary>
+internal static class ReplicaModels
+{
+    /// <summary>Builds all replicas of <paramref name="plan"/>.</summary>
+    /// <exception cref="ArgumentException">The plan does not fit the cluster or the model; the message names the replica and the stage.</exception>
+    public static ReplicaModel[] Build(DeploymentPlan plan, Cluster cluster, ModelCost model, int chunkTokens)
+    {
+        if (plan.Replicas.Count == 0)
+        {
+            throw new ArgumentException("The plan has no replicas.", nameof(plan));
+        }
+
+        KvGeometry geometry = KvGeometry.Of(model);
+        return [.. plan.Replicas.Select(r => Build(r, cluster, model, geometry, chunkTokens))];
+    }
+
+    private static ReplicaModel Build(ReplicaPlan replica, Cluster cluster, ModelCost model, KvGeometry geometry, int chunkTokens)
+    {
+        int next = 0;
+        var stages = new List<StageModel>();
+        foreach (StagePlan stage in replica.Stages)
+        {
+            int device = cluster.IndexOf(stage.Device);
+            if (device < 0)
+            {
+                throw new ArgumentException($"Replica {replica.Name}: the cluster has no device '{stage.Device}'.");
+            }
+
+            if (stage.Layers.Start != next || stage.Layers.End > model.LayerCount)
+            {
+                throw new ArgumentException($"Replica {replica.Name}: stage {stages.Count} has layers {stage.Layers}, expected to start at {next} of {model.LayerCount}.");
+            }
+
+            if (stages.Count > 0 && cluster.FindLink(stages[^1].DeviceName, stage.Device) is null)
+            {
+                throw new ArgumentException($"Replica {replica.Name}: {stages[^1].DeviceName} is not connected to {stage.Device}.");
+            }
+
+            next = stage.Layers.End;
+            stages.Add(Stage(stage, cluster.Devices[device], device, model, geometry, Math.Max(1, replica.DecodeSlots), chunkTokens));
+        }
+
+        if (next != model.LayerCount)
+        {
+            throw new ArgumentException($"Replica {replica.Name} holds layers [0, {next}) of a model with {model.LayerCount}.");
+        }
+
+        return new ReplicaModel
+        {
+            Name = replica.Name,
+            Role = replica.Role,
+            DecodeSlots = replica.DecodeSlots > 0 ? replica.DecodeSlots : LentSlots(stages),
+            Stages = stages,
+            HiddenStateBytes = model.HiddenStateBytes,
+            PrefillTokensPerSecond = replica.PrefillTokensPerSecond > 0 ? replica.PrefillTokensPerSecond : PrefillRate(stages, chunkTokens),
+            DecodeTokensPerSecond = replica.DecodeTokensPerSecond > 0 ? replica.DecodeTokensPerSecond : DecodeRate(stages, Math.Max(1, replica.DecodeSlots)),
+        };
+    }
+
+    private static StageModel Stage(
+        StagePlan stage, DeviceProfile device, int index, ModelCost model, KvGeometry geometry, int slots, int chunkTokens)
+    {
+        long weights = model.WeightBytes(stage.Layers, stage.Embedding, stage.Head);
+        long activations = model.ActivationBytes(chunkTokens, slots, stage.Head);
+
+        // A stage that needs more than the device has keeps the rest of its weights in host memory and reads them in every pass.
+        double spilled = Math.Max(0, Math.Max(stage.MemoryBytes, weights) - device.MemoryBytes);
+        if (spilled > device.HostMemoryBytes)
+        {
+            throw new ArgumentException(
+                $"Stage {stage.Layers} needs {device.MemoryBytes + spilled} bytes on {device.Name}, which has {device.MemoryBytes} and {device.HostMemoryBytes} of host memory.");
+        }
+
+        return new StageModel
+        {
+            Device = index,
+            DeviceName = device.Name,
+            Layers = stage.Layers,
+            Times = new CostStageTimes(device, model, stage.Layers, stage.Embedding, stage.Head, spilled),
+            KvCapacityBytes = Math.Max(0, device.MemoryBytes + spilled - weights - activations),
+            HostCapacityBytes = Math.Max(0, device.HostMemoryBytes - spilled),
+            HostBytesPerSecond = device.HostBytesPerSecond,
+            WeightBytes = weights,
+            Kv = geometry.Kinds(stage.Layers),
+        };
+    }
+
+    // A prefill replica decodes only when it is lent (mixed pool) or when no decode replica is left: as many sequences of 1024 positions as fit, at most 16.
+    private static int LentSlots(List<StageModel> stages) =>
+        (int)Math.Clamp(stages.Min(s => s.KvCapacityBytes / Math.Max(1, s.KvBytes(1024))), 1, 16);
+
+    private static double PrefillRate(List<StageModel> stages, int chunkTokens) =>
+        chunkTokens / stages.Max(s => s.Times.PassSeconds(chunkTokens, 0, 0, 0, 1));
+
+    private static double DecodeRate(List<StageModel> stages, int slots)
+    {
+        int batch = (slots + stages.Count - 1) / stages.Count;
+        double[] seconds = [.. stages.Select(s => s.Times.PassSeconds(0, 0, batch, 512, batch))];
+        return slots / Math.Max(seconds.Sum(), Math.Min(stages.Count, slots) * seconds.Max());
+    }
+}

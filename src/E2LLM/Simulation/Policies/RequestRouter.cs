@@ -1,0 +1,80 @@
+using E2LLM.Deployment;
+using E2LLM.Simulation.Engine;
+
+namespace E2LLM.Simulation.Policies;
+
+/// <summary>Chooses the replicas of a request. One instance per run; not thread-safe.</summary>
+internal abstract class RequestRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove)
+{
+    /// <summary>The replicas, new ones of a new plan included.</summary>
+    protected IReadOnlyList<ReplicaState> Replicas { get; } = replicas;
+
+    /// <summary>Creates the router that <paramref name="options"/> asks for.</summary>
+    public static RequestRouter Create(SimulationOptions options, IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove) => options.Router switch
+    {
+        RouterKind.JsqWait => new JsqWaitRouter(replicas, canMove),
+        RouterKind.JsqCount => new JsqCountRouter(replicas, canMove),
+        RouterKind.JsqTokens => new JsqTokensRouter(replicas, canMove),
+        RouterKind.MixedPool => new MixedPoolRouter(replicas, canMove, options.MixedPoolPromptTokens),
+        RouterKind.PowerOfTwo => new PowerOfTwoRouter(replicas, canMove, options.Seed),
+        RouterKind.CentralQueue => new CentralQueueRouter(replicas, canMove),
+        _ => throw new ArgumentOutOfRangeException(nameof(options), options.Router, "Unknown router."),
+    };
+
+    /// <summary>Sets the request's prefill replica (and its decode replica, where the policy chooses both at once); false where it has to wait.</summary>
+    public virtual bool TryRoute(RequestState request)
+    {
+        request.PrefillReplica = Best(request, r => r.AcceptsPrefill && CanHoldPrompt(r, request), PrefillKey);
+
+        // No prefill replica is up: one that only decodes can pass over prompts too.
+        if (request.PrefillReplica < 0 && !Replicas.Any(r => r.AcceptsPrefill))
+        {
+            request.PrefillReplica = Best(request, r => r.IsUp && CanHoldPrompt(r, request), PrefillKey);
+        }
+
+        return request.PrefillReplica >= 0;
+    }
+
+    /// <summary>The decode replica for a request whose prefill replica is known, or -1 where there is none (with room at this moment, if asked for).</summary>
+    public virtual int ChooseDecode(RequestState request, bool withMemoryNow)
+    {
+        int whole = KvMemory.RoundUp(request.PromptTokens + request.OutputTokens);
+        return Best(
+            request,
+            r => r.AcceptsDecode && canMove(request.PrefillReplica, r.Index) && r.Model.CanHold(whole)
+                && (!withMemoryNow || (r.WaitingForMemory.Count == 0 && r.Memory.Fits(0, whole))),
+            DecodeKey);
+    }
+
+    /// <summary>A replica has no prompt left.</summary>
+    public virtual void ReplicaIdle(ReplicaState replica)
+    {
+    }
+
+    /// <summary>What a prefill replica is judged by, smallest first.</summary>
+    protected abstract double PrefillKey(ReplicaState replica, RequestState request);
+
+    /// <summary>What a decode replica is judged by, smallest first.</summary>
+    protected abstract double DecodeKey(ReplicaState replica, RequestState request);
+
+    /// <summary>The replica with the smallest key among those that qualify, the first of equals; -1 where none does.</summary>
+    protected int Best(RequestState request, Func<ReplicaState, bool> qualifies, Func<ReplicaState, RequestState, double> key)
+    {
+        int best = -1;
+        double least = double.PositiveInfinity;
+        for (int i = 0; i < Replicas.Count; i++)
+        {
+            ReplicaState replica = Replicas[i];
+            if (qualifies(replica) && key(replica, request) is var value && value < least)
+            {
+                (best, least) = (i, value);
+            }
+        }
+
+        return best;
+    }
+
+    /// <summary>Whether the replica can hold what it would have to.</summary>
+    protected static bool CanHoldPrompt(ReplicaState replica, RequestState request) => replica.Model.CanHold(KvMemory.RoundUp(
+        replica.Model.Role == ReplicaRole.Mixed ? request.PromptTokens + request.OutputTokens : request.PrefillTokens));
+}
