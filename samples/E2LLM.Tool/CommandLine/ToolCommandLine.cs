@@ -1,0 +1,71 @@
+using System.CommandLine;
+using E2LLM.Tool.Commands;
+
+namespace E2LLM.Tool.CommandLine;
+
+/// <summary>
+/// The whole command line. Exit codes: 0, it worked; 1, it failed, with one line on the error stream that says why; 2, wrong usage.
+/// </summary>
+internal static class ToolCommandLine
+{
+    private const int Failed = 1, WrongUsage = 2;
+
+    public static async Task<int> RunAsync(string[] args, ToolConsole console, CancellationToken ct = default)
+    {
+        RootCommand root = Create(console);
+
+        // A prompt may begin with '@': no response files.
+        ParseResult parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null, EnablePosixBundling = false });
+        if (parsed.Errors.Count > 0)
+        {
+            foreach (var problem in parsed.Errors)
+            {
+                await console.Error.WriteLineAsync($"e2llm: {OneLine(problem.Message)}");
+            }
+
+            string command = parsed.CommandResult.Command is RootCommand ? "" : parsed.CommandResult.Command.Name + " ";
+            await console.Error.WriteLineAsync($"usage: e2llm {command}--help");
+            return WrongUsage;
+        }
+
+        try
+        {
+            return await parsed.InvokeAsync(
+                new InvocationConfiguration { Output = console.Out, Error = console.Error, EnableDefaultExceptionHandler = false }, ct);
+        }
+        catch (UsageException problem)
+        {
+            await console.Error.WriteLineAsync($"e2llm: {OneLine(problem.Message)}");
+            return WrongUsage;
+        }
+        catch (OperationCanceledException)
+        {
+            await console.Error.WriteLineAsync("e2llm: cancelled");
+            return Failed;
+        }
+#pragma warning disable CA1031 // The last resort of a program: whatever failed, the caller gets one line and exit code 1.
+        catch (Exception problem)
+#pragma warning restore CA1031
+        {
+            await console.Error.WriteLineAsync($"e2llm: {OneLine(problem.Message)}");
+            return Failed;
+        }
+        finally
+        {
+            await console.Out.FlushAsync(CancellationToken.None);
+        }
+    }
+
+    private static RootCommand Create(ToolConsole console)
+    {
+        var root = new RootCommand("E2LLM on the command line: look into models, run them, plan clusters.")
+        {
+            InspectCommand.Create(console),
+        };
+        root.HelpName = "e2llm";
+        root.Directives.Clear();
+        return root;
+    }
+
+    private static string OneLine(string message) => message.ReplaceLineEndings(" ");
+}

@@ -1,0 +1,61 @@
+using System.CommandLine;
+using E2LLM.Gguf;
+using E2LLM.Tool.CommandLine;
+
+namespace E2LLM.Tool.Commands;
+
+/// <summary><c>e2llm inspect</c>: what a GGUF file holds, read from its header alone.</summary>
+internal static class InspectCommand
+{
+    public static Command Create(ToolConsole console)
+    {
+        Option<string> model = ToolOptions.Model();
+        Option<bool> json = ToolOptions.Json();
+        var command = new Command("inspect", "Shows a model's architecture, sizes, tensor types and tokenizer.") { model, json };
+        command.SetAction(parsed => Run(console, parsed.GetRequiredValue(model), parsed.GetValue(json)));
+        return command;
+    }
+
+    private static int Run(ToolConsole console, string path, bool json)
+    {
+        using GgufFile file = GgufFile.Open(path);
+        ModelShape shape = ModelShapeReader.Read(file);
+        string tokenizer = file.Metadata.TryGetString("tokenizer.ggml.model", out string? name) ? name : "none";
+        var types = file.Tensors.GroupBy(tensor => tensor.TypeName).OrderByDescending(group => group.Sum(tensor => tensor.Bytes)).ToList();
+        if (json)
+        {
+            console.WriteJson(writer =>
+            {
+                writer.WriteStartObject();
+                writer.WriteString("architecture", shape.Architecture);
+                writer.WriteNumber("layerCount", shape.LayerCount);
+                writer.WriteNumber("hiddenSize", shape.HiddenSize);
+                writer.WriteNumber("vocabularySize", shape.VocabularySize);
+                writer.WriteNumber("contextLength", shape.ContextLength);
+                writer.WriteStartObject("tensorTypes");
+                foreach (var type in types)
+                {
+                    writer.WriteNumber(type.Key, type.Count());
+                }
+
+                writer.WriteEndObject();
+                writer.WriteNumber("fileBytes", file.FileBytes);
+                writer.WriteString("tokenizer", tokenizer);
+                writer.WriteEndObject();
+            });
+            return 0;
+        }
+
+        console.Out.WriteLine($"{shape.Name} ({shape.Architecture}, GGUF v{file.Version}, {file.FileBytes:N0} bytes)");
+        console.Out.WriteLine($"  layers      {shape.LayerCount} of hidden size {shape.HiddenSize}, feed-forward {shape.FeedForwardSize}");
+        console.Out.WriteLine($"  attention   {shape.HeadCount} heads of {shape.HeadDim}, {shape.KvHeadCount} for keys and values");
+        console.Out.WriteLine($"  context     {shape.ContextLength} tokens, rope base {shape.RopeTheta}");
+        console.Out.WriteLine($"  vocabulary  {shape.VocabularySize} tokens, tokenizer {tokenizer}, head {(shape.TiedHead ? "tied to the embedding" : "of its own")}");
+        foreach (var type in types)
+        {
+            console.Out.WriteLine($"  {type.Key,-10}  {type.Count()} tensors, {type.Sum(tensor => tensor.Bytes):N0} bytes");
+        }
+
+        return 0;
+    }
+}
