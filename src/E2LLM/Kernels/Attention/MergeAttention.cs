@@ -5,13 +5,19 @@ namespace E2LLM.Kernels.Attention;
 /// </summary>
 /// <remarks>
 /// Shapes: outputs <c>[count]</c>. The first is replaced; no overlap. Numerics: each element two products and one sum, each rounded; the same bits at every width. A
-/// first part that is empty (maximum minus infinity, sum zero) is replaced by a copy of the second.
+/// part that is empty (maximum minus infinity, sum zero) leaves the other as it is.
 /// </remarks>
 internal static unsafe class MergeAttention
 {
     /// <summary>Joins the second part of one row into the first.</summary>
     internal static void Run(float* maximum, float* sum, float* output, float otherMaximum, float otherSum, float* otherOutput, int count)
     {
+        // A part that saw no position has nothing to add.
+        if (otherSum == 0f && float.IsNegativeInfinity(otherMaximum))
+        {
+            return;
+        }
+
         if (*sum == 0f && float.IsNegativeInfinity(*maximum))
         {
             *maximum = otherMaximum;

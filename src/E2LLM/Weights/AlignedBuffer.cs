@@ -1,0 +1,53 @@
+using System.Runtime.InteropServices;
+
+namespace E2LLM.Weights;
+
+/// <summary>
+/// Zeroed native memory on a cache-line boundary, freed by <see cref="IDisposable.Dispose"/> (or by the finalizer). Whoever uses <see cref="Pointer"/>
+/// keeps the buffer alive. Not thread-safe to dispose.
+/// </summary>
+internal sealed unsafe class AlignedBuffer : IDisposable
+{
+    private const int Alignment = 64;
+
+    // Reads of whole vectors, and prefetches, may run this far past the end.
+    private const int Slack = 64;
+
+    internal AlignedBuffer(long bytes)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(bytes);
+        Bytes = RoundUp(bytes);
+        nuint allocated = checked((nuint)(Bytes + Slack));
+        Pointer = (byte*)NativeMemory.AlignedAlloc(allocated, Alignment);
+        NativeMemory.Clear(Pointer, allocated);
+    }
+
+    ~AlignedBuffer() => Free();
+
+    /// <summary>First byte; null once disposed.</summary>
+    internal byte* Pointer { get; private set; }
+
+    /// <summary>First element, as floats.</summary>
+    internal float* Floats => (float*)Pointer;
+
+    /// <summary>Size, rounded up to whole cache lines.</summary>
+    internal long Bytes { get; }
+
+    /// <summary>What a buffer of <paramref name="bytes"/> takes: the same figure as <see cref="Bytes"/>.</summary>
+    internal static long RoundUp(long bytes) => checked((bytes + Alignment - 1) / Alignment * Alignment);
+
+    public void Dispose()
+    {
+        Free();
+        GC.SuppressFinalize(this);
+    }
+
+    private void Free()
+    {
+        if (Pointer is not null)
+        {
+            NativeMemory.AlignedFree(Pointer);
+            Pointer = null;
+        }
+    }
+}
