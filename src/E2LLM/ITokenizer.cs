@@ -28,7 +28,11 @@ public interface ITokenizer
     /// <exception cref="ArgumentOutOfRangeException">An id is outside the vocabulary.</exception>
     string Decode(IEnumerable<int> ids);
 
-    /// <summary>Starts a streaming decode that never emits part of a UTF-8 sequence.</summary>
+    /// <summary>
+    /// Starts a streaming decode that never emits part of a UTF-8 sequence. Its pieces together equal <see cref="Decode"/> of the same
+    /// ids. For the continuation of a prompt, append the prompt's ids first and drop what they give: some tokenizers hide
+    /// the space that they put before a text, and a prompt may end inside a UTF-8 sequence.
+    /// </summary>
     ITokenDecoder CreateDecoder();
 }
 

@@ -63,6 +63,15 @@ public sealed class GgufMetadata
         return found;
     }
 
+    /// <summary>An integer of any width; an unsigned one above 2^63 - 1 comes back as the number of that bit pattern.</summary>
+    internal long GetInteger(string key)
+    {
+        Value value = Require(key);
+        return GgufValueTypes.IsInteger(value.Type)
+            ? unchecked((long)WideIntegerAt(value.Type, value.Offset))
+            : throw Wrong(key, value, "an integer");
+    }
+
     /// <summary>A floating-point number; 64-bit values are rounded to 32.</summary>
     /// <exception cref="GgufFormatException">The key is missing or no floating-point number.</exception>
     public float GetSingle(string key) => SingleOf(key, Require(key));
@@ -183,8 +192,16 @@ public sealed class GgufMetadata
 
     private int IntegerAt(string key, GgufValueType type, int offset)
     {
+        Int128 number = WideIntegerAt(type, offset);
+        return number >= int.MinValue && number <= int.MaxValue
+            ? (int)number
+            : throw new GgufFormatException(offset, key, $"expected an integer of 32 bits, found {number}.");
+    }
+
+    private Int128 WideIntegerAt(GgufValueType type, int offset)
+    {
         ReadOnlySpan<byte> bytes = header.Span[offset..];
-        Int128 number = type switch
+        return type switch
         {
             GgufValueType.UInt8 => bytes[0],
             GgufValueType.Int8 => (sbyte)bytes[0],
@@ -195,9 +212,6 @@ public sealed class GgufMetadata
             GgufValueType.UInt64 => BinaryPrimitives.ReadUInt64LittleEndian(bytes),
             _ => BinaryPrimitives.ReadInt64LittleEndian(bytes),
         };
-        return number >= int.MinValue && number <= int.MaxValue
-            ? (int)number
-            : throw new GgufFormatException(offset, key, $"expected an integer of 32 bits, found {number}.");
     }
 
     private float FloatAt(GgufValueType type, int offset) => type == GgufValueType.Float32

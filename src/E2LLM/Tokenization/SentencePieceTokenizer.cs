@@ -1,0 +1,249 @@
+using System.Buffers;
+using System.Buffers.Text;
+using System.Text;
+using E2LLM.Gguf;
+
+namespace E2LLM.Tokenization;
+
+/// <summary>
+/// SentencePiece BPE as GGUF stores it (<c>tokenizer.ggml.model</c> "llama"): spaces become U+2581, a text gets one before it
+/// where the file says so, neighbours merge into the piece of highest score, and what is no piece becomes bytes. Plain text
+/// never becomes a control or byte token, whatever it spells. Immutable; thread-safe.
+/// </summary>
+internal sealed class SentencePieceTokenizer : ITokenizer
+{
+    private readonly TokenVocabulary vocabulary;
+    private readonly Utf8TokenIndex pieceIndex;
+    private readonly uint[] ranks;
+    private readonly int[] byteIds;
+    private readonly bool addsSpacePrefix;
+    private readonly TokenPieces pieces;
+    private readonly Lazy<SpecialTokenMatcher> userDefined;
+    private readonly Lazy<SpecialTokenMatcher> allSpecial;
+
+    public SentencePieceTokenizer(GgufMetadata metadata)
+    {
+        vocabulary = new TokenVocabulary(metadata, defaultBosId: 1, defaultEosId: 2, addsBosByDefault: true);
+        float[] scores = vocabulary.ReadScores(metadata);
+        addsSpacePrefix = !metadata.TryGetBoolean("tokenizer.ggml.add_space_prefix", out bool adds) || adds;
+        ranks = new uint[scores.Length];
+        (byte[] texts, int[] starts) = vocabulary.Texts;
+        pieceIndex = new Utf8TokenIndex(texts, starts);
+        for (int id = 0; id < scores.Length; id++)
+        {
+            ranks[id] = RankOf(scores[id]);
+            if (vocabulary.TypeOf(id) is not (TokenType.Control or TokenType.Unknown or TokenType.Byte) && starts[id + 1] > starts[id])
+            {
+                pieceIndex.TryAdd(id);
+            }
+        }
+
+        byteIds = FindByteIds();
+        pieces = new TokenPieces(vocabulary.Count, AppendPiece, addsSpacePrefix);
+        userDefined = new Lazy<SpecialTokenMatcher>(() => vocabulary.CreateMatcher(parseSpecial: false));
+        allSpecial = new Lazy<SpecialTokenMatcher>(() => vocabulary.CreateMatcher(parseSpecial: true));
+    }
+
+    public int VocabularySize => vocabulary.Count;
+
+    public int BosId => vocabulary.BosId;
+
+    public bool AddsBos => vocabulary.AddsBos;
+
+    public bool IsEndOfGeneration(int id) => vocabulary.IsEndOfGeneration(id);
+
+    public IReadOnlyList<int> Encode(string text, bool addBos = true, bool parseSpecial = false)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        var ids = new List<int>();
+        if (addBos && AddsBos)
+        {
+            ids.Add(BosId);
+        }
+
+        bool afterSpecial = true;
+        foreach ((int start, int length, int id) in (parseSpecial ? allSpecial : userDefined).Value.Partition(text))
+        {
+            if (id >= 0)
+            {
+                ids.Add(id);
+            }
+            else
+            {
+                EncodePlain(text.AsSpan(start, length), addsSpacePrefix && afterSpecial, ids);
+            }
+
+            afterSpecial = id >= 0;
+        }
+
+        return ids;
+    }
+
+    public string Decode(IEnumerable<int> ids) => pieces.Decode(ids);
+
+    public ITokenDecoder CreateDecoder() => new PieceDecoder(pieces);
+
+    private void EncodePlain(ReadOnlySpan<char> text, bool spacePrefix, List<int> ids)
+    {
+        byte[] bytes = Escape(text, spacePrefix, out int byteCount);
+        MergeSymbol[] symbols = ArrayPool<MergeSymbol>.Shared.Rent(byteCount);
+        int count = Split(bytes.AsSpan(0, byteCount), symbols);
+        var rule = new ScoreRule(pieceIndex, ranks, bytes);
+        SymbolMerger.Merge(symbols.AsSpan(0, count), ref rule);
+        for (int i = 0; i >= 0; i = symbols[i].Next)
+        {
+            if (symbols[i].Id >= 0)
+            {
+                ids.Add(symbols[i].Id);
+                continue;
+            }
+
+            // A symbol without a piece is a single character that never merged.
+            foreach (byte value in bytes.AsSpan(symbols[i].Start, symbols[i].Length))
+            {
+                if (byteIds[value] >= 0)
+                {
+                    ids.Add(byteIds[value]);
+                }
+            }
+        }
+
+        ArrayPool<MergeSymbol>.Shared.Return(symbols);
+        ArrayPool<byte>.Shared.Return(bytes);
+    }
+
+    /// <summary>UTF-8 with each space as the three bytes of U+2581; lone surrogates become U+FFFD.</summary>
+    private static byte[] Escape(ReadOnlySpan<char> text, bool spacePrefix, out int count)
+    {
+        ReadOnlySpan<byte> space = "\u2581"u8;
+        byte[] plain = ArrayPool<byte>.Shared.Rent(Encoding.UTF8.GetMaxByteCount(text.Length));
+        ReadOnlySpan<byte> utf8 = plain.AsSpan(0, Encoding.UTF8.GetBytes(text, plain));
+        byte[] escaped = ArrayPool<byte>.Shared.Rent(utf8.Length + (2 * utf8.Count((byte)' ')) + space.Length);
+        count = 0;
+        if (spacePrefix)
+        {
+            space.CopyTo(escaped);
+            count = space.Length;
+        }
+
+        while (!utf8.IsEmpty)
+        {
+            int run = utf8.IndexOf((byte)' ');
+            run = run < 0 ? utf8.Length : run;
+            utf8[..run].CopyTo(escaped.AsSpan(count));
+            count += run;
+            utf8 = utf8[run..];
+            if (!utf8.IsEmpty)
+            {
+                space.CopyTo(escaped.AsSpan(count));
+                count += space.Length;
+                utf8 = utf8[1..];
+            }
+        }
+
+        ArrayPool<byte>.Shared.Return(plain);
+        return escaped;
+    }
+
+    /// <summary>One symbol per character. Returns their number.</summary>
+    private int Split(ReadOnlySpan<byte> bytes, MergeSymbol[] symbols)
+    {
+        int count = 0;
+        for (int start = 0; start < bytes.Length; count++)
+        {
+            byte lead = bytes[start];
+            int length = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+            symbols[count] = new MergeSymbol
+            {
+                Start = start,
+                Length = length,
+                Previous = count - 1,
+                Next = start + length < bytes.Length ? count + 1 : -1,
+                Id = pieceIndex.Find(bytes.Slice(start, length)),
+            };
+            start += length;
+        }
+
+        return count;
+    }
+
+    private void AppendPiece(int id, List<byte> output)
+    {
+        ReadOnlySpan<byte> text = vocabulary.Utf8Of(id);
+        switch (vocabulary.TypeOf(id))
+        {
+            case TokenType.Byte when TryParseByte(text, out byte value):
+                output.Add(value);
+                break;
+            case TokenType.UserDefined:
+                output.AddRange(text);
+                break;
+            case TokenType.Normal:
+                for (int i = text.IndexOf("\u2581"u8); i >= 0; i = text.IndexOf("\u2581"u8))
+                {
+                    output.AddRange(text[..i]);
+                    output.Add((byte)' ');
+                    text = text[(i + 3)..];
+                }
+
+                output.AddRange(text);
+                break;
+        }
+    }
+
+    /// <summary>The id for each byte that no piece covers: its byte token, else the one-character piece, else the unknown token, else -1.</summary>
+    private int[] FindByteIds()
+    {
+        var found = new int[256];
+        int unknown = -1;
+        Array.Fill(found, -1);
+        for (int id = 0; id < vocabulary.Count; id++)
+        {
+            if (vocabulary.TypeOf(id) == TokenType.Byte && TryParseByte(vocabulary.Utf8Of(id), out byte value))
+            {
+                found[value] = id;
+            }
+            else if (vocabulary.TypeOf(id) == TokenType.Unknown && unknown < 0)
+            {
+                unknown = id;
+            }
+        }
+
+        for (int value = 0; value < 256; value++)
+        {
+            if (found[value] < 0)
+            {
+                int piece = pieceIndex.Find([(byte)value]);
+                found[value] = piece >= 0 ? piece : unknown;
+            }
+        }
+
+        return found;
+    }
+
+    /// <summary>Reads <c>&lt;0xAB&gt;</c>.</summary>
+    private static bool TryParseByte(ReadOnlySpan<byte> text, out byte value)
+    {
+        value = 0;
+        return text.Length == 6 && text.StartsWith("<0x"u8) && text[5] == (byte)'>'
+            && Utf8Parser.TryParse(text[3..5], out value, out int used, 'X') && used == 2;
+    }
+
+    /// <summary>A number that orders as the score does, the highest score first: the float's bits, turned so that they compare as integers.</summary>
+    private static uint RankOf(float score)
+    {
+        uint bits = BitConverter.SingleToUInt32Bits(score == 0 ? 0f : score);
+        return (bits & 0x8000_0000) != 0 ? bits : 0x7FFF_FFFF - bits;
+    }
+
+    /// <summary>Two runs merge where their bytes together are a piece.</summary>
+    private readonly struct ScoreRule(Utf8TokenIndex index, uint[] ranks, byte[] bytes) : IMergeRule
+    {
+        public bool TryMerge(in MergeSymbol left, in MergeSymbol right, out uint rank, out int id)
+        {
+            id = index.Find(bytes.AsSpan(left.Start, left.Length + right.Length));
+            rank = id < 0 ? 0 : ranks[id];
+            return id >= 0;
+        }
+    }
+}

@@ -1,0 +1,76 @@
+using System.Runtime.InteropServices;
+
+namespace E2LLM.Tokenization;
+
+/// <summary>
+/// Finds the id of a byte string: an open-addressing hash table over strings that lie one after another in one array. The
+/// hash is the runtime's, seeded anew in each process, so that a file cannot choose colliding tokens. Immutable once filled.
+/// </summary>
+internal sealed class Utf8TokenIndex
+{
+    private readonly byte[] bytes;
+    private readonly int[] starts;
+    private readonly int[] slots;
+    private readonly int mask;
+
+    /// <param name="bytes">All strings, one after another.</param>
+    /// <param name="starts">Start of each string in <paramref name="bytes"/>, then the end of the last.</param>
+    public Utf8TokenIndex(byte[] bytes, int[] starts)
+    {
+        this.bytes = bytes;
+        this.starts = starts;
+        int capacity = (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)Math.Max(4, 2 * (starts.Length - 1)));
+        slots = new int[capacity];
+        mask = capacity - 1;
+    }
+
+    /// <summary>Longest string that was added, in bytes.</summary>
+    public int MaxBytes { get; private set; }
+
+    /// <summary>The bytes of string <paramref name="id"/>, whether it was added or not.</summary>
+    public ReadOnlySpan<byte> Text(int id) => bytes.AsSpan(starts[id], starts[id + 1] - starts[id]);
+
+    /// <summary>Adds string <paramref name="id"/>; false where an equal one is there already.</summary>
+    public bool TryAdd(int id)
+    {
+        ReadOnlySpan<byte> text = Text(id);
+        int slot = Hash(text) & mask;
+        for (; slots[slot] != 0; slot = (slot + 1) & mask)
+        {
+            if (Text(slots[slot] - 1).SequenceEqual(text))
+            {
+                return false;
+            }
+        }
+
+        slots[slot] = id + 1;
+        MaxBytes = Math.Max(MaxBytes, text.Length);
+        return true;
+    }
+
+    /// <summary>The id of <paramref name="text"/>, or -1.</summary>
+    public int Find(ReadOnlySpan<byte> text)
+    {
+        if (text.Length > MaxBytes)
+        {
+            return -1;
+        }
+
+        for (int slot = Hash(text) & mask; slots[slot] != 0; slot = (slot + 1) & mask)
+        {
+            if (Text(slots[slot] - 1).SequenceEqual(text))
+            {
+                return slots[slot] - 1;
+            }
+        }
+
+        return -1;
+    }
+
+    /// <summary>The runtime's randomised string hash over pairs of bytes, plus the odd byte and the length.</summary>
+    private static int Hash(ReadOnlySpan<byte> text)
+    {
+        int hash = string.GetHashCode(MemoryMarshal.Cast<byte, char>(text));
+        return (text.Length & 1) == 0 ? hash : (hash ^ (text[^1] + 1)) * -1640531527;
+    }
+}
