@@ -20,20 +20,15 @@ internal sealed class PlanAssembler(PlanningProblem problem)
     public PlanEvaluator Evaluator => evaluator;
 
     /// <summary>Gives the devices of each class to the groups in turn and lays the stages out: embedding first, head last.</summary>
-    public List<ReplicaDraft> Drafts(IReadOnlyList<GroupPick> picks, GroupRates rates)
+    public List<ReplicaDraft> Drafts(IReadOnlyList<GroupPick> picks, IGroupRates rates)
     {
         var next = new int[problem.Classes.Length];
         var drafts = new List<ReplicaDraft>(picks.Count);
         foreach (GroupPick pick in picks)
         {
-            List<(int Class, int Layers, int Variant)> split = pick.Role switch
-            {
-                ReplicaRole.Prefill => rates.PrefillSplit(pick.Counts, pick.Choice),
-                ReplicaRole.Decode => rates.DecodeSplit(pick.Counts, pick.Choice),
-                _ => rates.MixedSplit(pick.Counts, pick.Mixed),
-            };
+            (int slots, List<(int Class, int Layers)> split) = rates.Stages(pick);
             int[] devices = [.. split.Select(stage => problem.Classes[stage.Class].Devices[next[stage.Class]++])];
-            drafts.Add(new ReplicaDraft(pick.Role, pick.Choice.Slots, pick.PrefillShare, devices, [.. split.Select(stage => stage.Layers)]));
+            drafts.Add(new ReplicaDraft(pick.Role, slots, pick.PrefillShare, devices, [.. split.Select(stage => stage.Layers)]));
         }
 
         return drafts;

@@ -12,7 +12,7 @@ internal static class PlanningRun
         IProgress<PlanningProgress>? progress, CancellationToken cancellation)
     {
         var problem = new PlanningProblem(cluster, model, workload, options);
-        var rates = new GroupRates(problem);
+        IGroupRates rates = problem.LinksUniform ? new GroupRates(problem) : new LinkAwareRates(problem, cancellation);
         SearchOutcome? outcome = ExactSearch.TryRun(problem, rates, progress, cancellation);
         if (outcome is null || outcome.Groups.Count == 0 || !(outcome.Value > 0))
         {

@@ -44,6 +44,37 @@ public sealed class ExactSearchTests
     }
 
     [Fact]
+    public void Plan_LinksThatDiffer_EqualsFullEnumerationOverOrders()
+    {
+        int planned = 0, proved = 0;
+        for (ulong seed = 100; seed < 160; seed++)
+        {
+            var random = new RandomInstances(seed);
+            Cluster cluster = random.Linked(2 + random.Next(3), 0.4);
+            ModelCost model = random.Model(3 + random.Next(4));
+            Workload workload = random.Workload();
+            PlannerOptions options = Pure with { MaxDecodeSlots = 4 };
+            PlanningResult result = DeploymentPlanner.Plan(cluster, model, workload, options);
+            double expected = new BruteForce(cluster, model, workload, options).Capacity();
+            if (expected == 0)
+            {
+                Assert.False(result.IsFeasible, $"seed {seed}");
+                continue;
+            }
+
+            planned++;
+            Assert.True(result.IsFeasible, $"seed {seed}: {result.Infeasible?.Message}");
+            Assert.Empty(PlanValidator.Validate(result.Plan, cluster, model, workload, options));
+            Assert.True(result.Plan.Predicted.RequestsPerSecond >= expected * 0.98, $"seed {seed}: {result.Plan.Predicted.RequestsPerSecond / expected}");
+            Assert.True(result.Plan.Objective.Bound >= expected * (1 - 1e-9), $"seed {seed}");
+            proved += result.Plan.Predicted.RequestsPerSecond >= expected * (1 - 1e-9) ? 1 : 0;
+        }
+
+        Assert.InRange(planned, 20, 60);
+        Assert.True(proved >= planned * 9 / 10, $"{proved} of {planned} equal");
+    }
+
+    [Fact]
     public void Plan_IdenticalDevices_EqualsTheSameDevicesMadeDistinct()
     {
         Cluster classes = new RandomInstances(5).Classes(2, 3);

@@ -30,6 +30,25 @@ internal sealed class RandomInstances(ulong seed)
         DefaultLink = new NetworkLink(Between(3e7, 1.2e9), Between(1e-4, 2e-3)),
     };
 
+    /// <summary>Distinct devices whose links all differ, each direction too.</summary>
+    public Cluster Linked(int count, double memoryScale = 1)
+    {
+        Cluster cluster = Cluster(count, memoryScale);
+        var pairs = new List<LinkPair>();
+        foreach (DeviceProfile from in cluster.Devices)
+        {
+            foreach (DeviceProfile to in cluster.Devices)
+            {
+                if (from != to)
+                {
+                    pairs.Add(new LinkPair(from.Name, to.Name, new NetworkLink(Between(3e6, 1.2e9), Between(1e-4, 3e-2))));
+                }
+            }
+        }
+
+        return cluster with { Pairs = pairs };
+    }
+
     /// <summary>Devices of a few classes on one switch.</summary>
     public Cluster Classes(int classCount, int perClass)
     {

@@ -8,7 +8,7 @@ namespace E2LLM.Planning.Clustering;
 /// Steps: irreducible groups (<see cref="PatternTable"/>); the weight whose bound is smallest, by cutting planes; labels cut by those bounds
 /// (<see cref="LabelSearch"/>); then one mixed replica at most, which is enough: with two, time shifted between them keeps one phase and does not harm the other.
 /// </summary>
-internal sealed class ExactSearch(PlanningProblem problem, GroupRates rates, ClassStates states)
+internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, ClassStates states)
 {
     private const int MaxLabels = 4_000_000;
     private const int MaxMixedGroups = 64;
@@ -18,10 +18,30 @@ internal sealed class ExactSearch(PlanningProblem problem, GroupRates rates, Cla
 
     private int labelCount;
 
-    public static SearchOutcome? TryRun(PlanningProblem problem, GroupRates rates, IProgress<PlanningProgress>? progress, CancellationToken cancellation)
+    public static SearchOutcome? TryRun(PlanningProblem problem, IGroupRates rates, IProgress<PlanningProgress>? progress, CancellationToken cancellation)
     {
         var states = ClassStates.TryCreate(Array.ConvertAll(problem.Classes, item => item.Devices.Length), MaxStates);
-        return states is null ? null : new ExactSearch(problem, rates, states).Run(progress, cancellation);
+        if (states is null)
+        {
+            return null;
+        }
+
+        // Optimistic rates of the groups that were taken are corrected, and the search repeated, until all are real. What it then finds is best, and its
+        // bound holds, since the rates of all other groups are still no less than the real ones.
+        while (true)
+        {
+            SearchOutcome outcome = new ExactSearch(problem, rates, states).Run(progress, cancellation);
+            bool real = true;
+            foreach (GroupPick pick in outcome.Groups)
+            {
+                real &= rates.Confirm(pick);
+            }
+
+            if (real)
+            {
+                return outcome;
+            }
+        }
     }
 
     public SearchOutcome Run(IProgress<PlanningProgress>? progress, CancellationToken cancellation)
@@ -173,7 +193,7 @@ internal sealed class ExactSearch(PlanningProblem problem, GroupRates rates, Cla
             cancellation.ThrowIfCancellationRequested();
             progress?.Report(new PlanningProgress("mixed roles", (double)examined / MaxMixedGroups, value, Math.Max(bound, optimistic)));
             states.Counts(state, counts);
-            List<MixedChoice> choices = rates.Mixed(counts, out double bestPrefill, out double bestDecode);
+            List<MixedChoice> choices = rates.Mixed(state, counts, out double bestPrefill, out double bestDecode);
             double[] extra = Array.ConvertAll(
                 bounds, weight => Math.Max(weight.Weight * bestPrefill, (1 - weight.Weight) * bestDecode) / slow);
             double reach = double.PositiveInfinity;
@@ -198,7 +218,7 @@ internal sealed class ExactSearch(PlanningProblem problem, GroupRates rates, Cla
                 double prefill = found.Sum(item => item.IsPrefill ? item.Choice.Rate : 0), decode = found.Sum(item => item.IsPrefill ? 0 : item.Choice.Rate);
                 (double _, MixedChoice choice, double share) = MixedRoles.Best(choices, prefill, decode, slow);
                 picks = [.. found.Select(Pick)];
-                picks.Add(new GroupPick([.. counts], ReplicaRole.Mixed, choice.Split, choice, share));
+                picks.Add(new GroupPick(state, [.. counts], ReplicaRole.Mixed, choice.Split, choice, share));
             }
         }
 
@@ -209,6 +229,6 @@ internal sealed class ExactSearch(PlanningProblem problem, GroupRates rates, Cla
     {
         var counts = new int[states.ClassCount];
         states.Counts(pattern.State, counts);
-        return new GroupPick(counts, pattern.IsPrefill ? ReplicaRole.Prefill : ReplicaRole.Decode, pattern.Choice, default, pattern.IsPrefill ? 1 : 0);
+        return new GroupPick(pattern.State, counts, pattern.IsPrefill ? ReplicaRole.Prefill : ReplicaRole.Decode, pattern.Choice, default, pattern.IsPrefill ? 1 : 0);
     }
 }

@@ -1,3 +1,4 @@
+using E2LLM.Deployment;
 using E2LLM.Planning.Partitioning;
 
 namespace E2LLM.Planning.Clustering;
@@ -15,7 +16,7 @@ internal readonly record struct MixedChoice(double PrefillRate, double DecodeRat
 /// <summary>
 /// Rates of groups given as counts of device classes, all decode concurrencies tried. Not thread-safe. Tables are made once per (slots, batch).
 /// </summary>
-internal sealed class GroupRates
+internal sealed class GroupRates : IGroupRates
 {
     private readonly PlanningProblem problem;
     private readonly ThresholdSplit split;
@@ -47,26 +48,19 @@ internal sealed class GroupRates
         return table;
     }
 
-    /// <summary>Best prefill rate above <paramref name="atLeast"/>, or a rate of 0.</summary>
-    public RoleChoice Prefill(ReadOnlySpan<int> counts, double atLeast = 0)
+    public RoleChoice Prefill(int state, ReadOnlySpan<int> counts, double atLeast)
     {
         double rate = split.BestRate(counts, prefill, atLeast, out int embedding, out int head);
         return new RoleChoice(rate, 0, embedding, head);
     }
 
-    /// <summary>Best decode rate above <paramref name="atLeast"/> over all concurrencies, or a rate of 0.</summary>
-    public RoleChoice Decode(ReadOnlySpan<int> counts, double atLeast = 0, int onlySlots = 0)
+    public RoleChoice Decode(int state, ReadOnlySpan<int> counts, double atLeast)
     {
         int size = Sum(counts);
         var best = new RoleChoice(0, 0, -1, -1);
         for (int i = SlotCandidates.Length - 1; i >= 0 && size > 0; i--)
         {
             int slots = SlotCandidates[i];
-            if (onlySlots > 0 && slots != onlySlots)
-            {
-                continue;
-            }
-
             double rate = split.BestRate(counts, DecodeTable(slots, size), Math.Max(atLeast, best.Rate), out int embedding, out int head);
             if (rate > best.Rate)
             {
@@ -77,8 +71,7 @@ internal sealed class GroupRates
         return best;
     }
 
-    /// <summary>Splits that serve both phases: for every concurrency the one best for decoding and the one best for prefill, under the memory of both.</summary>
-    public List<MixedChoice> Mixed(ReadOnlySpan<int> counts, out double bestPrefill, out double bestDecode)
+    public List<MixedChoice> Mixed(int state, ReadOnlySpan<int> counts, out double bestPrefill, out double bestDecode)
     {
         int size = Sum(counts);
         var choices = new List<MixedChoice>();
@@ -108,16 +101,20 @@ internal sealed class GroupRates
         return choices;
     }
 
-    public List<(int Class, int Layers, int Variant)> PrefillSplit(ReadOnlySpan<int> counts, RoleChoice choice) =>
-        split.Split(counts, prefill, choice.Embedding, choice.Head, choice.Rate);
+    public bool Confirm(GroupPick pick) => true;
 
-    public List<(int Class, int Layers, int Variant)> DecodeSplit(ReadOnlySpan<int> counts, RoleChoice choice) =>
-        split.Split(counts, DecodeTable(choice.Slots, Sum(counts)), choice.Embedding, choice.Head, choice.Rate);
-
-    public List<(int Class, int Layers, int Variant)> MixedSplit(ReadOnlySpan<int> counts, MixedChoice choice)
+    public (int Slots, List<(int Class, int Layers)> Stages) Stages(GroupPick pick)
     {
-        (RoleTable first, RoleTable second) = MixedTables(choice.Split.Slots, Sum(counts));
-        return split.Split(counts, choice.SplitIsPrefill ? first : second, choice.Split.Embedding, choice.Split.Head, choice.Split.Rate);
+        int size = Sum(pick.Counts);
+        RoleChoice choice = pick.Choice;
+        RoleTable table = pick.Role switch
+        {
+            ReplicaRole.Prefill => prefill,
+            ReplicaRole.Decode => DecodeTable(choice.Slots, size),
+            _ when pick.Mixed.SplitIsPrefill => MixedTables(choice.Slots, size).Prefill,
+            _ => MixedTables(choice.Slots, size).Decode,
+        };
+        return (choice.Slots, [.. split.Split(pick.Counts, table, choice.Embedding, choice.Head, choice.Rate).Select(stage => (stage.Class, stage.Layers))]);
     }
 
     /// <summary>Sequences per micro-batch: <c>ceil(c / min(k, c))</c>.</summary>

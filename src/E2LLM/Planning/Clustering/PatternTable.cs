@@ -32,7 +32,7 @@ internal sealed class PatternTable
     /// <summary>Patterns of both roles by the lowest class they contain.</summary>
     public Pattern[][] ByLowest { get; }
 
-    public static PatternTable Build(ClassStates states, GroupRates rates, int maxSize, Action<double>? progress, CancellationToken cancellation)
+    public static PatternTable Build(ClassStates states, IGroupRates rates, int maxSize, Action<double>? progress, CancellationToken cancellation)
     {
         var table = new PatternTable(states);
         var found = new List<Pattern>[2, states.ClassCount];
@@ -61,14 +61,14 @@ internal sealed class PatternTable
             double decode = Best(states, table.Decode, found[1, lowest], index, lowest);
             if (size <= maxSize)
             {
-                RoleChoice choice = rates.Prefill(counts, prefill);
+                RoleChoice choice = rates.Prefill(index, counts, prefill);
                 if (choice.Rate > prefill)
                 {
                     found[0, lowest].Add(new Pattern(index, states.Packed[index], true, choice));
                     prefill = choice.Rate;
                 }
 
-                choice = rates.Decode(counts, decode);
+                choice = rates.Decode(index, counts, decode);
                 if (choice.Rate > decode)
                 {
                     found[1, lowest].Add(new Pattern(index, states.Packed[index], false, choice));

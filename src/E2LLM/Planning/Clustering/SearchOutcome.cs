@@ -3,7 +3,7 @@ using E2LLM.Deployment;
 namespace E2LLM.Planning.Clustering;
 
 /// <summary>One replica as a search found it: how many devices of each class, its role, and how they serve it. Immutable.</summary>
-internal sealed record GroupPick(int[] Counts, ReplicaRole Role, RoleChoice Choice, MixedChoice Mixed, double PrefillShare);
+internal sealed record GroupPick(int State, int[] Counts, ReplicaRole Role, RoleChoice Choice, MixedChoice Mixed, double PrefillShare);
 
 /// <summary>What a search found. Immutable.</summary>
 /// <param name="Groups">The replicas; empty: no plan.</param>
