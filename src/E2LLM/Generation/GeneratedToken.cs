@@ -1,0 +1,21 @@
+namespace E2LLM.Generation;
+
+/// <summary>Why a generation ended.</summary>
+public enum FinishReason
+{
+    /// <summary>The model chose a token that ends a text.</summary>
+    EndOfGeneration,
+
+    /// <summary>As many tokens as were asked for.</summary>
+    MaxTokenCount,
+
+    /// <summary>The model's context is full.</summary>
+    ContextFull,
+}
+
+/// <summary>One token of a generation.</summary>
+/// <param name="Id">Token id.</param>
+/// <param name="Text">Text that is complete with this token, possibly empty; pieces in order give the whole text.</param>
+/// <param name="Position">Zero-based position in the sequence, prompt included.</param>
+/// <param name="Finish">Why the generation ends with this token; null where it goes on.</param>
+public readonly record struct GeneratedToken(int Id, string Text, int Position, FinishReason? Finish);
