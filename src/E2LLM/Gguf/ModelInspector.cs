@@ -60,12 +60,17 @@ public static class ModelInspector
     private static string DescribeTokenizer(GgufMetadata metadata, List<string> problems)
     {
         string model = metadata.GetString("tokenizer.ggml.model");
+        bool hasPre = metadata.TryGetString("tokenizer.ggml.pre", out string? pre);
         if (!SupportedModels.TokenizerModels.Contains(model))
         {
             problems.Add($"Tokenizer '{model}' is not supported. Supported: {string.Join(", ", SupportedModels.TokenizerModels)}.");
         }
+        else if (model == "gpt2" && !SupportedModels.PreTokenizers.Contains(pre ?? "none"))
+        {
+            problems.Add($"Pre-tokenizer '{pre ?? "none"}' is not supported. Supported: {string.Join(", ", SupportedModels.PreTokenizers)}.");
+        }
 
-        return metadata.TryGetString("tokenizer.ggml.pre", out string? pre) ? $"{model}/{pre}" : model;
+        return hasPre ? $"{model}/{pre}" : model;
     }
 
     private static T? Try<T>(Func<T> read, List<string> problems)

@@ -29,6 +29,9 @@ internal sealed class TokenPieces
 
     public bool DropsLeadingSpace { get; }
 
+    /// <summary>All pieces, one after another, and where each starts; then the end of the last.</summary>
+    public (byte[] Bytes, int[] Starts) Bytes => (bytes, starts);
+
     public ReadOnlySpan<byte> this[int id] => bytes.AsSpan(starts[id], starts[id + 1] - starts[id]);
 
     /// <summary>The bytes of token <paramref name="id"/>, or the argument error for an id outside the vocabulary.</summary>

@@ -15,6 +15,7 @@ public static class TokenizerLoader
         return model switch
         {
             "llama" => new SentencePieceTokenizer(metadata),
+            "gpt2" => new ByteLevelBpeTokenizer(metadata),
             _ => throw new NotSupportedException(
                 $"Tokenizer '{model}' is not supported. Supported: {string.Join(", ", SupportedModels.TokenizerModels)}."),
         };
