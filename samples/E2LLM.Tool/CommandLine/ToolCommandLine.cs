@@ -61,6 +61,7 @@ internal static class ToolCommandLine
         var root = new RootCommand("E2LLM on the command line: look into models, run them, plan clusters.")
         {
             InspectCommand.Create(console),
+            PlanCommand.Create(console),
         };
         root.HelpName = "e2llm";
         root.Directives.Clear();

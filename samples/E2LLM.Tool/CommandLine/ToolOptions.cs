@@ -55,6 +55,10 @@ internal static class ToolOptions
         },
     };
 
+    /// <summary>The seed of random choices, 1 where none is given.</summary>
+    public static Option<ulong> Seed(string description) =>
+        new("--seed") { Description = description, HelpName = "S", DefaultValueFactory = _ => 1 };
+
     /// <summary>Whole numbers separated by commas.</summary>
     public static Option<int[]> Numbers(string name, string description, bool required) => new(name)
     {
