@@ -61,6 +61,12 @@ internal static class ToolCommandLine
         var root = new RootCommand("E2LLM on the command line: look into models, run them, plan clusters.")
         {
             InspectCommand.Create(console),
+            TokenizeCommand.Create(console),
+            DetokenizeCommand.Create(console),
+            LogitsCommand.Create(console),
+            GenerateCommand.Create(console),
+            PerplexityCommand.Create(console),
+            BenchCommand.Create(console),
             PlanCommand.Create(console),
         };
         root.HelpName = "e2llm";

@@ -19,9 +19,23 @@ internal static class InspectCommand
     private static int Run(ToolConsole console, string path, bool json)
     {
         using GgufFile file = GgufFile.Open(path);
-        ModelShape shape = ModelShapeReader.Read(file);
-        string tokenizer = file.Metadata.TryGetString("tokenizer.ggml.model", out string? name) ? name : "none";
-        var types = file.Tensors.GroupBy(tensor => tensor.TypeName).OrderByDescending(group => group.Sum(tensor => tensor.Bytes)).ToList();
+        ModelInspection model = ModelInspector.Inspect(file);
+        if (model.Shape is { } shape)
+        {
+            Write(console, file, model, shape, json);
+        }
+
+        if (model.IsSupported)
+        {
+            return 0;
+        }
+
+        console.Error.WriteLine($"e2llm: {string.Join(' ', model.Problems)}");
+        return 1;
+    }
+
+    private static void Write(ToolConsole console, GgufFile file, ModelInspection model, ModelShape shape, bool json)
+    {
         if (json)
         {
             console.WriteJson(writer =>
@@ -33,29 +47,27 @@ internal static class InspectCommand
                 writer.WriteNumber("vocabularySize", shape.VocabularySize);
                 writer.WriteNumber("contextLength", shape.ContextLength);
                 writer.WriteStartObject("tensorTypes");
-                foreach (var type in types)
+                foreach ((string type, int count) in model.TensorTypes)
                 {
-                    writer.WriteNumber(type.Key, type.Count());
+                    writer.WriteNumber(type, count);
                 }
 
                 writer.WriteEndObject();
                 writer.WriteNumber("fileBytes", file.FileBytes);
-                writer.WriteString("tokenizer", tokenizer);
+                writer.WriteString("tokenizer", model.Tokenizer.Split('/')[0]);
                 writer.WriteEndObject();
             });
-            return 0;
+            return;
         }
 
         console.Out.WriteLine($"{shape.Name} ({shape.Architecture}, GGUF v{file.Version}, {file.FileBytes:N0} bytes)");
         console.Out.WriteLine($"  layers      {shape.LayerCount} of hidden size {shape.HiddenSize}, feed-forward {shape.FeedForwardSize}");
         console.Out.WriteLine($"  attention   {shape.HeadCount} heads of {shape.HeadDim}, {shape.KvHeadCount} for keys and values");
         console.Out.WriteLine($"  context     {shape.ContextLength} tokens, rope base {shape.RopeTheta}");
-        console.Out.WriteLine($"  vocabulary  {shape.VocabularySize} tokens, tokenizer {tokenizer}, head {(shape.TiedHead ? "tied to the embedding" : "of its own")}");
-        foreach (var type in types)
+        console.Out.WriteLine($"  vocabulary  {shape.VocabularySize} tokens, tokenizer {model.Tokenizer}, head {(shape.TiedHead ? "tied to the embedding" : "of its own")}");
+        foreach (var type in file.Tensors.GroupBy(tensor => tensor.TypeName).OrderByDescending(group => group.Sum(tensor => tensor.Bytes)))
         {
             console.Out.WriteLine($"  {type.Key,-10}  {type.Count()} tensors, {type.Sum(tensor => tensor.Bytes):N0} bytes");
         }
-
-        return 0;
     }
 }

@@ -9,7 +9,7 @@ public sealed class ToolUsageTests
     {
         JsonElement json = (await ToolRun.Of("inspect", "--model", ToolRun.Q8Model, "--json")).Json;
         Assert.Equal(
-            """{"architecture":"llama","layerCount":6,"hiddenSize":256,"vocabularySize":2048,"contextLength":512,"tensorTypes":{"Q8_0":43,"F32":13},"fileBytes":4170496,"tokenizer":"llama"}""",
+            """{"architecture":"llama","layerCount":6,"hiddenSize":256,"vocabularySize":2048,"contextLength":512,"tensorTypes":{"F32":13,"Q8_0":43},"fileBytes":4170496,"tokenizer":"llama"}""",
             json.GetRawText());
     }
 
