@@ -87,6 +87,7 @@ public sealed class ModelIdentity
         yield return ("tied_head", s.TiedHead ? "true" : "false");
         yield return ("qkv_bias", s.HasQkvBias ? "true" : "false");
         yield return ("qk_norm", s.HasQkNorm ? "true" : "false");
+        yield return ("rope_frequency_factors", s.HasRopeFrequencyFactors ? "true" : "false");
         yield return ("tokenizer_hash", Convert.ToHexStringLower(TokenizerHash.Span));
         yield return ("weights_hash", Convert.ToHexStringLower(WeightsHash.Span));
     }
@@ -115,7 +116,7 @@ public sealed class ModelIdentity
             rest = rest[sizeof(int)..];
         }
 
-        rest[0] = (byte)((s.TiedHead ? 1 : 0) | (s.HasQkvBias ? 2 : 0) | (s.HasQkNorm ? 4 : 0));
+        rest[0] = (byte)((s.TiedHead ? 1 : 0) | (s.HasQkvBias ? 2 : 0) | (s.HasQkNorm ? 4 : 0) | (s.HasRopeFrequencyFactors ? 8 : 0));
         TokenizerHash.Span.CopyTo(rest[1..]);
         WeightsHash.Span.CopyTo(rest[(1 + HashBytes)..]);
         return bytes;

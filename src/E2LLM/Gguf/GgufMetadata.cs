@@ -161,6 +161,24 @@ public sealed class GgufMetadata
             : throw Wrong(key, value, "an array of strings");
     }
 
+    /// <summary>
+    /// A value as the file encodes it, behind its type: two files with equal bytes here and equal types have equal values. Lengths of strings
+    /// and arrays are left out except between the elements of an array of strings.
+    /// </summary>
+    internal (GgufValueType Type, GgufValueType ElementType, ReadOnlyMemory<byte> Bytes) EncodedValue(string key)
+    {
+        Value value = Require(key);
+        int bytes = value.Type switch
+        {
+            GgufValueType.String => value.Count,
+            GgufValueType.Array when value.ElementType == GgufValueType.String => value.Count == 0 ? 0 : value.Starts![^1] - 8 - value.Starts[0],
+            GgufValueType.Array => checked(value.Count * GgufValueTypes.FixedBytes(value.ElementType)),
+            _ => GgufValueTypes.FixedBytes(value.Type),
+        };
+        int start = value is { Type: GgufValueType.Array, ElementType: GgufValueType.String, Count: > 0 } ? value.Starts![0] : value.Offset;
+        return (value.Type, value.ElementType, header.Slice(start, bytes));
+    }
+
     /// <summary>Byte of the file where the value of <paramref name="key"/> starts; 0 where the key is missing.</summary>
     internal long OffsetOf(string key) => values.TryGetValue(key, out Value value) ? value.Offset : 0;
 
