@@ -23,7 +23,17 @@ internal sealed class FrameWriter(IBufferWriter<byte> output)
             throw new ArgumentException($"A frame of {total} bytes is too large.", nameof(payload));
         }
 
-        Span<byte> prefix = output.GetSpan(Frame.PrefixBytes)[..Frame.PrefixBytes];
+        WritePrefix(output.GetSpan(Frame.PrefixBytes), kind, header, payload, Sequence, Nonce);
+        output.Advance(Frame.PrefixBytes);
+        output.Write(header);
+        output.Write(payload);
+        Sequence++;
+        return total;
+    }
+
+    /// <summary>Writes the prefix of a frame whose header and payload the caller sends after it.</summary>
+    public static void WritePrefix(Span<byte> prefix, FrameKind kind, ReadOnlySpan<byte> header, ReadOnlySpan<byte> payload, ulong sequence, ulong nonce)
+    {
         BinaryPrimitives.WriteUInt32LittleEndian(prefix, Frame.Magic);
         prefix[4] = Frame.VersionMajor;
         prefix[5] = Frame.VersionMinor;
@@ -31,16 +41,11 @@ internal sealed class FrameWriter(IBufferWriter<byte> output)
         prefix[7] = 0;
         BinaryPrimitives.WriteUInt32LittleEndian(prefix[8..], (uint)header.Length);
         BinaryPrimitives.WriteUInt32LittleEndian(prefix[12..], (uint)payload.Length);
-        BinaryPrimitives.WriteUInt64LittleEndian(prefix[16..], Sequence);
-        BinaryPrimitives.WriteUInt64LittleEndian(prefix[24..], Nonce);
+        BinaryPrimitives.WriteUInt64LittleEndian(prefix[16..], sequence);
+        BinaryPrimitives.WriteUInt64LittleEndian(prefix[24..], nonce);
         BinaryPrimitives.WriteUInt32LittleEndian(prefix[32..], Crc32C.Compute(prefix[..32]));
         uint crc = Crc32C.Append(Crc32C.Start, prefix[..36]);
         crc = Crc32C.Append(Crc32C.Append(crc, header), payload);
         BinaryPrimitives.WriteUInt32LittleEndian(prefix[36..], Crc32C.Finish(crc));
-        output.Advance(Frame.PrefixBytes);
-        output.Write(header);
-        output.Write(payload);
-        Sequence++;
-        return total;
     }
 }

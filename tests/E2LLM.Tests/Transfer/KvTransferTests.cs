@@ -64,17 +64,17 @@ public sealed class KvTransferTests
     [Fact]
     public void Import_FrameMissingDoubledOrSwapped_IsRejectedAndTheTargetUnchanged() => RejectsAll(message =>
     {
-        List<byte[]> frames = Frames(message);
+        List<byte[]> frames = FrameBytes.Frames(message);
         var cases = new List<byte[]>();
         for (int i = 0; i < frames.Count; i++)
         {
-            cases.Add(Join(frames.Where((_, j) => j != i)));
-            cases.Add(Join(frames.SelectMany((frame, j) => j == i ? new[] { frame, frame } : [frame])));
+            cases.Add(FrameBytes.Join(frames.Where((_, j) => j != i)));
+            cases.Add(FrameBytes.Join(frames.SelectMany((frame, j) => j == i ? new[] { frame, frame } : [frame])));
             if (i + 1 < frames.Count)
             {
                 List<byte[]> swapped = [.. frames];
                 (swapped[i], swapped[i + 1]) = (swapped[i + 1], swapped[i]);
-                cases.Add(Join(swapped));
+                cases.Add(FrameBytes.Join(swapped));
             }
         }
 
@@ -91,7 +91,7 @@ public sealed class KvTransferTests
         using var pool = new KvCachePool(KvSamples.Layout(), 8);
         using KvCache source = KvSamples.Filled(pool, 3);
         int[] tokens = KvSamples.Tokens(3);
-        List<byte[]> frames = Frames(KvSamples.Message(source, tokens));
+        List<byte[]> frames = FrameBytes.Frames(KvSamples.Message(source, tokens));
         var random = new Random(11);
         int rejected = 0;
         const int Cases = 20_000;
@@ -105,7 +105,7 @@ public sealed class KvTransferTests
             using KvCache target = pool.CreateSequence();
             try
             {
-                Assert.Equal(3, new KvTransferReader(new(Join(changed.Select(Reseal)))).Import(target, KvSamples.Identity(), tokens));
+                Assert.Equal(3, new KvTransferReader(new(FrameBytes.Join(changed.Select(FrameBytes.Reseal)))).Import(target, KvSamples.Identity(), tokens));
                 KvSamples.AssertSame(source, target, pool.Layout.Layers);
             }
             catch (KvTransferException)
@@ -240,99 +240,6 @@ public sealed class KvTransferTests
         Assert.Equal(129, new KvTransferReader(new(message)).Import(target, KvSamples.Identity(), tokens));
     }
 
-    [Fact]
-    public void Reader_LengthsThatCannotBe_AreRejectedBeforeMemoryIsTaken()
-    {
-        using var pool = new KvCachePool(KvSamples.Layout(), 4);
-        using KvCache source = KvSamples.Filled(pool, 2);
-        byte[] message = KvSamples.Message(source, KvSamples.Tokens(2));
-        byte[] begin = Frames(message)[0];
-        foreach (int field in new[] { 8, 12 })
-        {
-            foreach (uint length in new uint[] { 1u << 24, int.MaxValue, 1u << 31, uint.MaxValue })
-            {
-                byte[] bad = begin.ToArray();
-                BinaryPrimitives.WriteUInt32LittleEndian(bad.AsSpan(field), length);
-                long before = GC.GetAllocatedBytesForCurrentThread();
-                KvTransferException thrown = Assert.Throws<KvTransferException>(() => new KvTransferReader(new(ResealPrefix(bad))));
-                Assert.True(GC.GetAllocatedBytesForCurrentThread() - before < 1 << 20);
-                Assert.Contains("cap", thrown.Message, StringComparison.Ordinal);
-            }
-        }
-    }
-
-    [Fact]
-    public void Reader_VersionsAndReservedBits_AreJudgedAsDocumented()
-    {
-        using var pool = new KvCachePool(KvSamples.Layout(), 4);
-        using KvCache source = KvSamples.Filled(pool, 2);
-        int[] tokens = KvSamples.Tokens(2);
-        List<byte[]> frames = Frames(KvSamples.Message(source, tokens));
-        Assert.Equal("versionMajor", Judge(4, 2));
-        Assert.Equal("versionMajor", Judge(4, 0));
-        Assert.Equal("flags", Judge(7, 1));
-        Assert.Equal("kind", Judge(6, 200));
-
-        // A newer minor version is read: it may only add fields behind the known ones.
-        byte[] newer = [.. frames[0], 1, 2, 3];
-        newer[5] = 1;
-        newer[8] += 3;
-        using KvCache target = pool.CreateSequence();
-        Assert.Equal(2, new KvTransferReader(new(Join([Reseal(newer), .. frames[1..]]))).Import(target, KvSamples.Identity(), tokens));
-        newer[5] = 0;
-        Assert.Equal("headerBytes", Assert.Throws<KvTransferException>(() => new KvTransferReader(new(Reseal(newer)))).Field);
-
-        string Judge(int at, byte value)
-        {
-            byte[] changed = frames[0].ToArray();
-            changed[at] = value;
-            return Assert.Throws<KvTransferException>(() => new KvTransferReader(new(Reseal(changed)))).Field;
-        }
-    }
-
-    [Fact]
-    public void Reader_ForeignBytes_AreRejectedAtTheFirstByteThatDiffers()
-    {
-        foreach (string foreign in new[] { "GET / HTTP/1.1\r\n", "\x16\x03\x01", "x", "E2Lx", "GGUF" })
-        {
-            KvTransferException thrown = Assert.Throws<KvTransferException>(() => new KvTransferReader(new(System.Text.Encoding.Latin1.GetBytes(foreign))));
-            Assert.Equal("magic", thrown.Field);
-        }
-    }
-
-    [Fact]
-    public void Reader_ReplayUnderAnotherNonce_IsRejected()
-    {
-        using var pool = new KvCachePool(KvSamples.Layout(), 4);
-        using KvCache source = KvSamples.Filled(pool, 2);
-        byte[] message = KvSamples.Message(source, KvSamples.Tokens(2), nonce: 5);
-        Assert.Equal(2, new KvTransferReader(new(message), nonce: 5).Message.PositionCount);
-        Assert.Equal("nonce", Assert.Throws<KvTransferException>(() => new KvTransferReader(new(message), nonce: 6)).Field);
-    }
-
-    /// <summary>The file is what version 1.0 writes, and must stay readable and be written the same for as long as the major version is 1.</summary>
-    [Fact]
-    public void Writer_SameCache_WritesTheGoldenBytes()
-    {
-        using var pool = new KvCachePool(KvSamples.Layout(), 4);
-        using KvCache source = KvSamples.Filled(pool, 2);
-        byte[] message = KvSamples.Message(source, KvSamples.Tokens(2));
-        string path = Path.Combine(AppContext.BaseDirectory, "Golden", "kv-message-1.0.bin");
-        Assert.Equal(File.ReadAllBytes(path), message);
-        using KvCache target = pool.CreateSequence();
-        Assert.Equal(2, new KvTransferReader(new(message)).Import(target, KvSamples.Identity(), KvSamples.Tokens(2)));
-    }
-
-    [Fact]
-    public void Crc32C_KnownInputs_GiveThePublishedChecksums()
-    {
-        // RFC 3720, appendix B.4, and the check value of the catalogue of parametrised CRC algorithms.
-        Assert.Equal(0xE3069283u, Crc32C.Compute("123456789"u8));
-        Assert.Equal(0x8A9136AAu, Crc32C.Compute(new byte[32]));
-        Assert.Equal(0x62A8AB43u, Crc32C.Compute(Enumerable.Repeat((byte)0xFF, 32).ToArray()));
-        Assert.Equal(0x46DD794Eu, Crc32C.Compute([.. Enumerable.Range(0, 32).Select(i => (byte)i)]));
-    }
-
     private static void RejectsAll(Func<byte[], IEnumerable<byte[]>> damage)
     {
         using var pool = new KvCachePool(KvSamples.Layout(), 8);
@@ -352,35 +259,6 @@ public sealed class KvTransferTests
         Assert.Equal(3, new KvTransferReader(new(message)).Import(target, KvSamples.Identity(), tokens));
         KvSamples.AssertSame(source, target, pool.Layout.Layers);
     }
-
-    private static List<byte[]> Frames(byte[] message)
-    {
-        var frames = new List<byte[]>();
-        for (int at = 0; at < message.Length;)
-        {
-            int bytes = Frame.PrefixBytes + BinaryPrimitives.ReadInt32LittleEndian(message.AsSpan(at + 8)) + BinaryPrimitives.ReadInt32LittleEndian(message.AsSpan(at + 12));
-            frames.Add(message[at..(at + bytes)]);
-            at += bytes;
-        }
-
-        return frames;
-    }
-
-    private static byte[] ResealPrefix(byte[] frame)
-    {
-        BinaryPrimitives.WriteUInt32LittleEndian(frame.AsSpan(32), Crc32C.Compute(frame.AsSpan(0, 32)));
-        return frame;
-    }
-
-    private static byte[] Reseal(byte[] frame)
-    {
-        byte[] copy = ResealPrefix(frame.ToArray());
-        uint crc = Crc32C.Append(Crc32C.Append(Crc32C.Start, copy.AsSpan(0, 36)), copy.AsSpan(40));
-        BinaryPrimitives.WriteUInt32LittleEndian(copy.AsSpan(36), Crc32C.Finish(crc));
-        return copy;
-    }
-
-    private static byte[] Join(IEnumerable<byte[]> frames) => [.. frames.SelectMany(frame => frame)];
 
     private static byte[] Flip(byte[] bytes, int bit)
     {

@@ -1,0 +1,142 @@
+using E2LLM.Transfer;
+
+namespace E2LLM.Replicas.Connections;
+
+/// <summary>What a connection is for. The numbers are part of the wire format: never renumber.</summary>
+internal enum ConnectionPurpose : byte
+{
+    /// <summary>From a replica's driver to each of its stages; opens a session.</summary>
+    Driver = 1,
+
+    /// <summary>From a stage to the next one of its replica.</summary>
+    Chain = 2,
+
+    /// <summary>From a prefill stage to a decode stage.</summary>
+    KeysValues = 3,
+}
+
+/// <summary>First frame of the side that opened the stream.</summary>
+internal sealed record HelloMessage
+{
+    public required ConnectionPurpose Purpose { get; init; }
+
+    /// <summary>Name of the sender.</summary>
+    public required string From { get; init; }
+
+    /// <summary>Name of the device that the sender means to reach: a stream may lead elsewhere.</summary>
+    public required string To { get; init; }
+
+    /// <summary>Session of the receiving stage; chosen by the driver, never used twice.</summary>
+    public required ulong Session { get; init; }
+
+    public required ulong Nonce { get; init; }
+
+    /// <summary>Layers that the sender expects the receiver to hold, with embedding and head.</summary>
+    public required StageRole Role { get; init; }
+
+    public required KvElementType ElementType { get; init; }
+
+    public required ModelIdentity Model { get; init; }
+
+    public void Write(HeaderWriter writer) => writer
+        .Byte((byte)Purpose).UInt64(Session).UInt64(Nonce).String(From).String(To)
+        .Int32(Role.Layers.Start).Int32(Role.Layers.End).Byte((byte)((Role.HasEmbedding ? 1 : 0) | (Role.HasHead ? 2 : 0)))
+        .Byte((byte)ElementType).Bytes(Model.CanonicalBytes);
+
+    public static HelloMessage Read(in Frame frame)
+    {
+        var reader = new HeaderReader(KvMessages.Contiguous(frame.Header), frame.HeaderOffset);
+        long at = reader.Offset;
+        var purpose = (ConnectionPurpose)reader.Byte("purpose");
+        if (!Enum.IsDefined(purpose))
+        {
+            throw new KvTransferException("purpose", at, $"purpose is {(int)purpose}; expected 1 to 3.");
+        }
+
+        ulong session = reader.UInt64("session"), nonce = reader.UInt64("nonce");
+        string from = reader.String("from"), to = reader.String("to");
+        StageRole role = StageRole.Read(ref reader);
+        at = reader.Offset;
+        var type = (KvElementType)reader.Byte("elementType");
+        if (!Enum.IsDefined(type))
+        {
+            throw new KvTransferException("elementType", at, $"KV element type {(int)type} is unknown.");
+        }
+
+        ModelIdentity model = ModelIdentityReading.Read(ref reader);
+        reader.End(frame.Minor);
+        KvMessages.NoPayload(frame);
+        return new HelloMessage { Purpose = purpose, From = from, To = to, Session = session, Nonce = nonce, Role = role, ElementType = type, Model = model };
+    }
+}
+
+/// <summary>Which part of the model a stage holds.</summary>
+internal readonly record struct StageRole(LayerRange Layers, bool HasEmbedding, bool HasHead)
+{
+    public static StageRole Read(ref HeaderReader reader)
+    {
+        int start = reader.Int32("layerStart"), end = reader.Int32("layerEnd", start);
+        long at = reader.Offset;
+        byte flags = reader.Byte("stageFlags");
+        return flags <= 3
+            ? new StageRole(new LayerRange(start, end), (flags & 1) != 0, (flags & 2) != 0)
+            : throw new KvTransferException("stageFlags", at, $"stageFlags is {flags}; expected 0 to 3.");
+    }
+}
+
+/// <summary>Answer to a hello that was accepted.</summary>
+internal readonly record struct WelcomeMessage(string Name, ulong Nonce, int BlockTokenCount, int BlockCount, int MaxBatchTokenCount, ulong Codecs)
+{
+    public void Write(HeaderWriter writer) => writer
+        .String(Name).UInt64(Nonce).Int32(BlockTokenCount).Int32(BlockCount).Int32(MaxBatchTokenCount).UInt64(Codecs);
+
+    public static WelcomeMessage Read(in Frame frame)
+    {
+        var reader = new HeaderReader(KvMessages.Contiguous(frame.Header), frame.HeaderOffset);
+        var message = new WelcomeMessage(
+            reader.String("name"), reader.UInt64("nonce"), reader.Int32("blockTokenCount", 1), reader.Int32("blockCount"),
+            reader.Int32("maxBatchTokenCount", 1), reader.UInt64("codecs"));
+        reader.End(frame.Minor);
+        KvMessages.NoPayload(frame);
+        return message;
+    }
+}
+
+/// <summary>Answer to a hello that was refused. Differences are written as the sender of the refusal sees them.</summary>
+internal sealed record RejectMessage(string Reason, IReadOnlyList<IdentityDifference> Differences)
+{
+    private const int MaxTextBytes = 1024, MaxDifferences = 64;
+
+    public void Write(HeaderWriter writer)
+    {
+        writer.String(Reason).UInt16(Differences.Count);
+        foreach (IdentityDifference difference in Differences)
+        {
+            writer.String(difference.Field).String(difference.Ours).String(difference.Theirs);
+        }
+    }
+
+    /// <summary>Reads a refusal; its "ours" is our "theirs".</summary>
+    public static RejectMessage Read(in Frame frame)
+    {
+        var reader = new HeaderReader(KvMessages.Contiguous(frame.Header), frame.HeaderOffset);
+        string reason = reader.String("reason", MaxTextBytes);
+        long at = reader.Offset;
+        int count = reader.UInt16("differenceCount");
+        if (count > MaxDifferences)
+        {
+            throw new KvTransferException("differenceCount", at, $"differenceCount is {count}; expected 0 to {MaxDifferences}.");
+        }
+
+        var differences = new List<IdentityDifference>();
+        for (int i = 0; i < count; i++)
+        {
+            string field = reader.String("field"), theirs = reader.String("theirs"), ours = reader.String("ours");
+            differences.Add(new IdentityDifference(field, ours, theirs));
+        }
+
+        reader.End(frame.Minor);
+        KvMessages.NoPayload(frame);
+        return new RejectMessage(reason, differences);
+    }
+}

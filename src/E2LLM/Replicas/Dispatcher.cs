@@ -1,0 +1,188 @@
+using System.Runtime.CompilerServices;
+using E2LLM.Deployment;
+using E2LLM.Replicas.Stages;
+using E2LLM.Transfer;
+
+namespace E2LLM.Replicas;
+
+/// <summary>
+/// Serves requests over connected replicas: each prompt goes to the replica that would have read it soonest, its keys and values move to a
+/// replica with room to generate, and tokens stream back. When a device is lost the request goes on elsewhere: prompt and generated tokens are
+/// read again there, and since the next token depends on nothing else, the text is the same. Owns the replicas given to it. Thread-safe.
+/// </summary>
+public sealed class Dispatcher : IAsyncDisposable
+{
+    private readonly Lock _gate = new();
+    private readonly List<Replica> _replicas = [];
+    private readonly DispatcherOptions _options;
+    private bool _disposed;
+
+    /// <summary>Makes a dispatcher.</summary>
+    /// <param name="replicas">Connected replicas of one model; more may be added later.</param>
+    /// <param name="options">How requests are spread; null for the defaults.</param>
+    /// <exception cref="ArgumentException">An option is outside its range.</exception>
+    public Dispatcher(IEnumerable<Replica> replicas, DispatcherOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(replicas);
+        _options = options ?? new DispatcherOptions();
+        _options.Validate();
+        _replicas.AddRange(replicas);
+    }
+
+    /// <summary>The replicas that are alive.</summary>
+    public IReadOnlyList<Replica> Replicas
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return [.. _replicas.Where(replica => replica.Loss is null)];
+            }
+        }
+    }
+
+    /// <summary>Connects to every replica of a plan.</summary>
+    /// <param name="plan">The plan.</param>
+    /// <param name="model">Model that all stages must hold.</param>
+    /// <param name="connect">Opens streams to stages.</param>
+    /// <param name="replicaOptions">How replicas are driven; null for the defaults.</param>
+    /// <param name="options">How requests are spread; null for the defaults.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <exception cref="HandshakeRejectedException">A stage holds something else.</exception>
+    /// <exception cref="PeerLostException">A stage cannot be reached.</exception>
+    public static async Task<Dispatcher> ConnectAsync(
+        DeploymentPlan plan, ModelIdentity model, PeerConnector connect,
+        ReplicaOptions? replicaOptions = null, DispatcherOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(plan);
+        options ??= new DispatcherOptions();
+        options.Validate();
+        Task<Replica>[] connecting = [.. plan.Replicas.Select(replica => Replica.ConnectAsync(replica, model, connect, replicaOptions, cancellationToken))];
+        try
+        {
+            return new Dispatcher(await Task.WhenAll(connecting).ConfigureAwait(false), options);
+        }
+        catch
+        {
+            foreach (Task<Replica> task in connecting.Where(task => task.IsCompletedSuccessfully))
+            {
+                await (await task.ConfigureAwait(false)).DisposeAsync().ConfigureAwait(false);
+            }
+
+            throw;
+        }
+    }
+
+    /// <summary>Takes up another replica, for example one of a new plan after a loss. Owned from now on.</summary>
+    /// <exception cref="ObjectDisposedException">The dispatcher was disposed.</exception>
+    public void Add(Replica replica)
+    {
+        ArgumentNullException.ThrowIfNull(replica);
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            _replicas.RemoveAll(old => old.Loss is not null);
+            _replicas.Add(replica);
+        }
+    }
+
+    /// <summary>Prepares a request; enumerating the result runs it.</summary>
+    /// <exception cref="ArgumentException">The request is not valid.</exception>
+    /// <exception cref="ObjectDisposedException">The dispatcher was disposed.</exception>
+    public ServedRequest Serve(ServingRequest request)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        request.Validate();
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        return new ServedRequest(this, request, _options.TimeProvider);
+    }
+
+    /// <summary>Disposes the replicas; requests under way end with an exception.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        List<Replica> replicas;
+        lock (_gate)
+        {
+            _disposed = true;
+            replicas = [.. _replicas];
+            _replicas.Clear();
+        }
+
+        await Task.WhenAll(replicas.Select(replica => replica.DisposeAsync().AsTask())).ConfigureAwait(false);
+    }
+
+    internal async IAsyncEnumerable<int> RunAsync(ServedRequest served, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        ServingRequest request = served.Request;
+        List<int> known = [.. request.PromptIds];
+        int remaining = request.MaxTokenCount;
+        Exception? loss = null;
+        for (int attempt = 0; ; attempt++)
+        {
+            var run = new RequestRun(served, known, remaining, Choose(forPrefill: true, known.Count, loss), remaining == 1 ? null : Choose(forPrefill: false, known.Count + remaining, loss));
+            await using (run.ConfigureAwait(false))
+            {
+                while (true)
+                {
+                    int token;
+                    try
+                    {
+                        if (await run.NextAsync(cancellationToken).ConfigureAwait(false) is not { } next)
+                        {
+                            yield break;
+                        }
+
+                        token = next;
+                    }
+                    catch (Exception error) when (CanRecover(error, attempt, cancellationToken))
+                    {
+                        loss = error;
+                        break;
+                    }
+
+                    known.Add(token);
+                    remaining--;
+                    yield return token;
+                }
+            }
+
+            served.Update(static report => report with { RecoveryCount = report.RecoveryCount + 1 });
+        }
+    }
+
+    private bool CanRecover(Exception error, int attempt, CancellationToken cancellationToken) =>
+        attempt < _options.MaxRecoveryCount && !_disposed && !cancellationToken.IsCancellationRequested
+        && error is PeerLostException or SequenceFailedException { IsRetryable: true };
+
+    /// <summary>
+    /// For prompts the replica that would be through soonest; for generation the one with the most KV blocks that nobody claims. A mixed replica
+    /// does both, and where the prompt's replica can also generate nothing needs to move, but the roles of the plan decide.
+    /// </summary>
+    private Replica Choose(bool forPrefill, int tokenCount, Exception? loss)
+    {
+        ReplicaRole other = forPrefill ? ReplicaRole.Decode : ReplicaRole.Prefill;
+        IReadOnlyList<Replica> alive = Replicas;
+        Replica[] candidates = [.. alive.Where(replica => replica.Plan.Role != other)];
+        if (candidates.Length == 0)
+        {
+            // Better a replica of the other role than none: every stage can do both.
+            candidates = [.. alive];
+        }
+
+        if (candidates.Length == 0)
+        {
+            throw new NoReplicaException(forPrefill ? "prefill" : "decode", loss);
+        }
+
+        Replica[] large = [.. candidates.Where(replica => replica.Admission.BlocksFor(tokenCount) <= replica.Admission.BlockCount)];
+        if (large.Length == 0)
+        {
+            throw new ArgumentOutOfRangeException(
+                nameof(tokenCount), tokenCount, $"A sequence of {tokenCount} tokens fits no replica; the largest holds {candidates.Max(replica => replica.Admission.BlockCount)} KV blocks.");
+        }
+
+        return forPrefill
+            ? large.MinBy(replica => replica.PrefillRate.EstimateSeconds(tokenCount))!
+            : large.MaxBy(replica => replica.Admission.UnclaimedBlockCount)!;
+    }
+}

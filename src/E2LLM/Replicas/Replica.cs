@@ -1,0 +1,201 @@
+using E2LLM.Deployment;
+using E2LLM.Replicas.Connections;
+using E2LLM.Replicas.Stages;
+using E2LLM.Scheduling;
+using E2LLM.Transfer;
+
+namespace E2LLM.Replicas;
+
+/// <summary>
+/// Drives the stages of one replica, whatever its role: opens sequences on them, sends steps to the first stage, several at once, and gets
+/// sampled tokens from the last. Knows every token, so nothing is lost with a stage. Lives until disposed or until a stage is lost, which ends
+/// every pending call; connect anew then. Used through a <see cref="Dispatcher"/>. Thread-safe.
+/// </summary>
+public sealed class Replica : IAsyncDisposable
+{
+    private readonly ReplicaOptions _options;
+    private readonly ModelIdentity _model;
+    private readonly DialedPeer[] _stages;
+    private readonly ReplicaDriver _driver;
+
+    private Replica(ReplicaPlan plan, ModelIdentity model, ReplicaOptions options, ulong session)
+    {
+        Plan = plan;
+        _model = model;
+        _options = options;
+        Session = session;
+        _stages = new DialedPeer[plan.Stages.Count];
+        _driver = new ReplicaDriver(plan, options, model.Shape.VocabularySize);
+        PrefillRate = new PrefillRate(plan.PrefillTokensPerSecond, options.Connections.TimeProvider);
+    }
+
+    /// <summary>The part of the plan that is driven.</summary>
+    public ReplicaPlan Plan { get; }
+
+    /// <summary>Name, as in the plan.</summary>
+    public string Name => Plan.Name;
+
+    /// <summary>Ends when the replica can no longer be used; never throws. See <see cref="Loss"/>.</summary>
+    public Task Lost => _driver.Lost;
+
+    /// <summary>Why the replica can no longer be used; null while it can.</summary>
+    public Exception? Loss => _driver.Error;
+
+    /// <summary>Sequences held now.</summary>
+    public int SequenceCount => _driver.SequenceCount;
+
+    internal BlockAdmission Admission => _driver.Admission;
+
+    internal PrefillRate PrefillRate { get; }
+
+    internal ulong Session { get; }
+
+    /// <summary>Connects to all stages of a replica and joins them to a chain.</summary>
+    /// <param name="plan">Its stages: devices and layers.</param>
+    /// <param name="model">Model that they must hold.</param>
+    /// <param name="connect">Opens streams to the stages. The stages open those among each other by their own delegates.</param>
+    /// <param name="options">How it is driven; null for the defaults.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <exception cref="ArgumentException">The plan's stages do not cover the model's layers in order, or an option is outside its range.</exception>
+    /// <exception cref="HandshakeRejectedException">A stage holds something else; the fields that differ are listed.</exception>
+    /// <exception cref="PeerLostException">A stage cannot be reached or does not answer.</exception>
+    public static async Task<Replica> ConnectAsync(
+        ReplicaPlan plan, ModelIdentity model, PeerConnector connect, ReplicaOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(plan);
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(connect);
+        options ??= new ReplicaOptions();
+        options.Validate();
+        CheckStages(plan, model);
+        var replica = new Replica(plan, model, options, DialedPeer.NewNonce());
+        try
+        {
+            await replica.OpenAsync(connect, cancellationToken).ConfigureAwait(false);
+            return replica;
+        }
+        catch
+        {
+            await replica.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    /// <summary>Ends all sequences and connections. The stages give back the memory of this replica's sequences.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        Fail(new ObjectDisposedException(nameof(Replica)));
+        foreach (DialedPeer stage in _stages)
+        {
+            if (stage.Connection is not null)
+            {
+                // One that came up while another failed is not ended yet.
+                stage.Connection.Fail(new ObjectDisposedException(nameof(Replica)));
+                await stage.Connection.Completion.ConfigureAwait(false);
+            }
+        }
+    }
+
+    /// <summary>Where another replica is to send keys and values for a sequence of this one.</summary>
+    internal IReadOnlyList<KvTarget> TargetsFor(ReplicaSequence sequence) =>
+        [.. Plan.Stages.Select(stage => new KvTarget(stage.Device, Session, sequence.Id, RoleOf(stage)))];
+
+    /// <summary>
+    /// Opens a sequence on all stages; the caller has admission for it, which passes to the sequence. Closed by <see cref="Close"/>, by the caller.
+    /// </summary>
+    internal Task<ReplicaSequence> OpenAsync(SequenceStart start, int blocks, CancellationToken cancellationToken) =>
+        _driver.OpenAsync(start, blocks, cancellationToken);
+
+    /// <summary>Lets a sequence take part in steps, after <paramref name="token"/> where its prompt came from elsewhere.</summary>
+    internal void Start(ReplicaSequence sequence, int? token = null) => _driver.Start(sequence, token);
+
+    /// <summary>Tells that the consumer of a sequence took a token.</summary>
+    internal void Consumed(ReplicaSequence sequence) => _driver.Consumed(sequence);
+
+    /// <summary>Forgets a sequence here and on all stages. May be called twice.</summary>
+    internal void Close(ReplicaSequence sequence) => _driver.Close(sequence);
+
+    private static void CheckStages(ReplicaPlan plan, ModelIdentity model)
+    {
+        int layer = 0;
+        for (int i = 0; i < plan.Stages.Count; i++)
+        {
+            StagePlan stage = plan.Stages[i];
+            if (stage.Layers.Start != layer || stage.Layers.Count == 0 || stage.Embedding != (i == 0) || stage.Head != (i == plan.Stages.Count - 1))
+            {
+                throw new ArgumentException($"Stage {i} of replica \"{plan.Name}\" holds layers {stage.Layers}, embedding {stage.Embedding}, head {stage.Head}: it must start at {layer}, the first has the embedding and the last the head.", nameof(plan));
+            }
+
+            layer = stage.Layers.End;
+        }
+
+        if (layer != model.Shape.LayerCount)
+        {
+            throw new ArgumentException($"The stages of replica \"{plan.Name}\" hold {layer} layers; the model has {model.Shape.LayerCount}.", nameof(plan));
+        }
+    }
+
+    private static StageRole RoleOf(StagePlan stage) => new(stage.Layers, stage.Embedding, stage.Head);
+
+    private async Task OpenAsync(PeerConnector connect, CancellationToken cancellationToken)
+    {
+        await Task.WhenAll(Enumerable.Range(0, _stages.Length).Select(i => DialAsync(i, connect, cancellationToken))).ConfigureAwait(false);
+        _driver.Connected(_stages);
+        for (int i = 0; i < _stages.Length; i++)
+        {
+            bool last = i == _stages.Length - 1;
+            var header = new HeaderWriter();
+            new AttachMessage(i, _stages.Length, last ? "" : Plan.Stages[i + 1].Device, RoleOf(Plan.Stages[last ? i : i + 1])).Write(header);
+            _stages[i].Connection.Send(FrameKind.Attach, header);
+        }
+
+        await _driver.Attached.WaitAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    private async Task DialAsync(int index, PeerConnector connect, CancellationToken cancellationToken)
+    {
+        StagePlan stage = Plan.Stages[index];
+        var hello = new HelloMessage
+        {
+            Purpose = ConnectionPurpose.Driver, From = _options.Name, To = stage.Device, Session = Session, Nonce = 0,
+            Role = RoleOf(stage), ElementType = _options.KvElementType, Model = _model,
+        };
+        try
+        {
+            DialedPeer dialed = await DialedPeer.OpenAsync(
+                connect, hello, _options.Connections, (in Frame frame) => OnFrame(index, frame), cancellationToken).ConfigureAwait(false);
+            _stages[index] = dialed;
+            _ = WatchAsync(index, dialed.Connection);
+        }
+        catch (PeerLostException lost)
+        {
+            throw lost.At(index);
+        }
+    }
+
+    private async Task WatchAsync(int index, PeerConnection connection)
+    {
+        await connection.Completion.ConfigureAwait(false);
+        Fail(connection.Error is PeerLostException lost ? lost.At(index) : connection.Error ?? new ObjectDisposedException(nameof(Replica)));
+    }
+
+    private void OnFrame(int stage, in Frame frame)
+    {
+        _driver.OnFrame(stage, frame);
+        if (_driver.Error is { } error)
+        {
+            // A stage said that the replica cannot go on: let go of the others too.
+            Fail(error);
+        }
+    }
+
+    /// <summary>Ends the replica once, for one reason.</summary>
+    private void Fail(Exception error)
+    {
+        _driver.Fail(error);
+        foreach (DialedPeer stage in _stages)
+        {
+            stage.Connection?.Fail(new ObjectDisposedException(nameof(Replica)));
+        }
+    }
+}

@@ -1,0 +1,46 @@
+namespace E2LLM.Replicas;
+
+/// <summary>How a replica is driven. Immutable; thread-safe.</summary>
+public sealed record ReplicaOptions
+{
+    /// <summary>Name of the driver, for messages of the stages.</summary>
+    public string Name { get; init; } = "dispatcher";
+
+    /// <summary>How connections are watched.</summary>
+    public ConnectionOptions Connections { get; init; } = new();
+
+    /// <summary>How keys and values are stored at the stages; must be the same on all stages of all replicas. Default F16.</summary>
+    public KvElementType KvElementType { get; init; } = KvElementType.F16;
+
+    /// <summary>
+    /// Tokens in a step at most: the chunk in which prompts are read. Smaller ones fill a pipeline sooner, larger ones waste less. Default 128; 1 to 65,536.
+    /// Never more than what the smallest stage takes.
+    /// </summary>
+    public int ChunkTokenCount { get; init; } = 128;
+
+    /// <summary>
+    /// Sequences held at once at most; null (default) takes the plan's decode slots, or as many as the KV blocks of the smallest stage hold where the plan
+    /// names none. At least 1.
+    /// </summary>
+    public int? MaxSequenceCount { get; init; }
+
+    /// <summary>Tokens generated ahead of a slow consumer at most; its sequence then rests. Default 32; at least 1.</summary>
+    public int TokenBufferCount { get; init; } = 32;
+
+    /// <summary>Checks the values.</summary>
+    /// <exception cref="ArgumentException">One is outside its range.</exception>
+    public void Validate()
+    {
+        ArgumentException.ThrowIfNullOrEmpty(Name);
+        ArgumentNullException.ThrowIfNull(Connections);
+        Connections.Validate();
+        ArgumentOutOfRangeException.ThrowIfLessThan(ChunkTokenCount, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(ChunkTokenCount, 65_536);
+        ArgumentOutOfRangeException.ThrowIfLessThan(MaxSequenceCount ?? 1, 1, nameof(MaxSequenceCount));
+        ArgumentOutOfRangeException.ThrowIfLessThan(TokenBufferCount, 1);
+        if (!Enum.IsDefined(KvElementType))
+        {
+            throw new ArgumentOutOfRangeException(nameof(KvElementType), KvElementType, "Unknown KV element type.");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+namespace E2LLM.Replicas;
+
+/// <summary>
+/// One request under way: enumerate it once for its token ids, as they are generated. Work begins with the enumeration and stops when it is left.
+/// A slow consumer slows only its own request down.
+/// </summary>
+public sealed class ServedRequest : IAsyncEnumerable<int>
+{
+    private readonly Dispatcher _dispatcher;
+    private readonly TimeProvider _clock;
+    private readonly Lock _gate = new();
+    private RequestReport _report;
+    private long _startedAt;
+    private long _firstAt;
+    private int _enumerated;
+
+    internal ServedRequest(Dispatcher dispatcher, ServingRequest request, TimeProvider clock)
+    {
+        _dispatcher = dispatcher;
+        _clock = clock;
+        Request = request;
+        _report = new RequestReport { PromptTokenCount = request.PromptIds.Count };
+    }
+
+    /// <summary>What was asked.</summary>
+    public ServingRequest Request { get; }
+
+    /// <summary>What it cost so far; complete once the enumeration has ended.</summary>
+    public RequestReport Report
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _report;
+            }
+        }
+    }
+
+    /// <summary>Starts the request and yields its token ids.</summary>
+    /// <param name="cancellationToken">Ends the request; the replicas forget it.</param>
+    /// <exception cref="InvalidOperationException">It was enumerated before.</exception>
+    /// <exception cref="NoReplicaException">No replica is left that could go on.</exception>
+    /// <exception cref="PeerLostException">Devices were lost more often than may be recovered.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">Prompt and output together fit no replica.</exception>
+    public async IAsyncEnumerator<int> GetAsyncEnumerator(CancellationToken cancellationToken = default)
+    {
+        if (Interlocked.Exchange(ref _enumerated, 1) != 0)
+        {
+            throw new InvalidOperationException("A request is enumerated once; serve it again for another run.");
+        }
+
+        _startedAt = _clock.GetTimestamp();
+        await foreach (int token in _dispatcher.RunAsync(this, cancellationToken).ConfigureAwait(false))
+        {
+            CountToken();
+            yield return token;
+        }
+    }
+
+    internal void Update(Func<RequestReport, RequestReport> change)
+    {
+        lock (_gate)
+        {
+            _report = change(_report);
+        }
+    }
+
+    private void CountToken()
+    {
+        long now = _clock.GetTimestamp();
+        lock (_gate)
+        {
+            int count = _report.OutputTokenCount + 1;
+            if (count == 1)
+            {
+                _firstAt = now;
+            }
+
+            _report = _report with
+            {
+                OutputTokenCount = count,
+                TtftSeconds = _clock.GetElapsedTime(_startedAt, _firstAt).TotalSeconds,
+                TpotSeconds = count > 1 ? _clock.GetElapsedTime(_firstAt, now).TotalSeconds / (count - 1) : double.NaN,
+            };
+        }
+    }
+}

@@ -1,0 +1,39 @@
+using E2LLM.Transfer;
+
+namespace E2LLM.Replicas;
+
+/// <summary>How a stage talks to others. Immutable; thread-safe.</summary>
+public sealed record StageHostOptions
+{
+    /// <summary>Name of this device, as in the plan: streams meant for another device are refused.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>Opens streams to the next stage and to decode stages.</summary>
+    public required PeerConnector Connect { get; init; }
+
+    /// <summary>How connections are watched.</summary>
+    public ConnectionOptions Connections { get; init; } = new();
+
+    /// <summary>Codes keys and values sent to decode stages that know the codec; others get them raw. Default raw.</summary>
+    public IKvBlockCodec Codec { get; init; } = RawKvCodec.Instance;
+
+    /// <summary>Codecs understood in keys and values received. Default: all of this library.</summary>
+    public KvCodecSet Codecs { get; init; } = KvCodecSet.Default;
+
+    /// <summary>Checks the values.</summary>
+    /// <exception cref="ArgumentException">One is missing or outside its range.</exception>
+    public void Validate()
+    {
+        ArgumentException.ThrowIfNullOrEmpty(Name);
+        if (System.Text.Encoding.UTF8.GetByteCount(Name) > 200)
+        {
+            throw new ArgumentException("A device name has at most 200 bytes.", nameof(Name));
+        }
+
+        ArgumentNullException.ThrowIfNull(Connect);
+        ArgumentNullException.ThrowIfNull(Connections);
+        ArgumentNullException.ThrowIfNull(Codec);
+        ArgumentNullException.ThrowIfNull(Codecs);
+        Connections.Validate();
+    }
+}

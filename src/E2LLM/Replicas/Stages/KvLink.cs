@@ -1,0 +1,195 @@
+using System.Collections.Concurrent;
+using System.Threading.Channels;
+using E2LLM.KvCaching;
+using E2LLM.Replicas.Connections;
+using E2LLM.Transfer;
+
+namespace E2LLM.Replicas.Stages;
+
+/// <summary>
+/// Sends keys and values of a prefill stage to one decode stage, chunk by chunk while the prompt is still being computed. Reads them out of the
+/// sequence only when the peer has room, so a slow link costs no memory; the sequence lives until the peer has confirmed.
+/// </summary>
+internal sealed class KvLink : IAsyncDisposable
+{
+    private readonly StageSession _session;
+    private readonly KvTarget _peer;
+    private readonly Channel<Chunk> _chunks = Channel.CreateUnbounded<Chunk>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly ConcurrentDictionary<ulong, Pending> _pending = new();
+    private readonly CancellationTokenSource _stop = new();
+    private readonly Task _running;
+    private KvSliceEncoder? _encoder;
+
+    /// <summary>Opens the link in the background.</summary>
+    public KvLink(StageSession session, KvTarget peer)
+    {
+        _session = session;
+        _peer = peer;
+        _running = Task.Run(RunAsync);
+    }
+
+    /// <summary>Whether the link broke: a new one is needed for the next sequence.</summary>
+    public bool IsOver => _running.IsCompleted;
+
+    /// <summary>Queues positions that are complete. Called on the stage loop.</summary>
+    public void Send(StageSequence sequence, KvTarget target, int firstPosition, int count)
+    {
+        if (firstPosition == 0)
+        {
+            _pending[target.Sequence] = new Pending(sequence);
+        }
+
+        if (!_chunks.Writer.TryWrite(new Chunk(sequence, target, firstPosition, count)))
+        {
+            Fail(target.Sequence, "the link is closed.");
+        }
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        await _stop.CancelAsync().ConfigureAwait(false);
+        await _running.ConfigureAwait(false);
+        _stop.Dispose();
+    }
+
+    private async Task RunAsync()
+    {
+        string reason = "the link ended.";
+        try
+        {
+            DialedPeer dialed = await _session.Host.DialAsync(
+                ConnectionPurpose.KeysValues, _peer.Peer, _peer.Session, _peer.Role, OnFrame, _stop.Token).ConfigureAwait(false);
+            PeerConnection connection = dialed.Connection;
+            await using (connection.ConfigureAwait(false))
+            {
+                using CancellationTokenRegistration ended = connection.Ended.UnsafeRegister(static state => ((ChannelWriter<Chunk>)state!).TryComplete(), _chunks.Writer);
+                _encoder = new KvSliceEncoder(_session.Host.CodecFor(dialed.Welcome.Codecs));
+                await foreach (Chunk chunk in _chunks.Reader.ReadAllAsync(_stop.Token).ConfigureAwait(false))
+                {
+                    await SendAsync(connection, chunk).ConfigureAwait(false);
+                }
+
+                reason = connection.Error?.Message ?? reason;
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            reason = "the session ended.";
+        }
+        catch (Exception error)
+        {
+            reason = error.Message;
+        }
+        finally
+        {
+            _encoder?.Dispose();
+            _chunks.Writer.TryComplete();
+            foreach (ulong sequence in _pending.Keys)
+            {
+                Fail(sequence, reason);
+            }
+        }
+    }
+
+    private async ValueTask SendAsync(PeerConnection connection, Chunk chunk)
+    {
+        if (!_pending.TryGetValue(chunk.Target.Sequence, out Pending? pending))
+        {
+            return;
+        }
+
+        LayerRange layers = chunk.Target.Role.Layers.Intersect(_session.Host.Executor.Role.Layers);
+        var header = new HeaderWriter();
+        if (chunk.FirstPosition == 0)
+        {
+            KvMessages.Write(header, _session.Host.MessageHeader(chunk.Target.Sequence, layers, chunk.Sequence.Open));
+            connection.Send(FrameKind.KvBegin, header);
+        }
+
+        int step = KvSliceEncoder.TokensPerSlice(chunk.Sequence.Cache.Layout.TokenBytes);
+        for (int layer = layers.Start; layer < layers.End; layer++)
+        {
+            for (int done = 0; done < chunk.Count; done += step)
+            {
+                int first = chunk.FirstPosition + done, count = Math.Min(step, chunk.Count - done);
+                if (!SendSlice(connection, chunk, pending, layer, KvPart.Keys, first, count) || !SendSlice(connection, chunk, pending, layer, KvPart.Values, first, count))
+                {
+                    // The request was cancelled: let the receiver forget the message.
+                    _pending.TryRemove(chunk.Target.Sequence, out _);
+                    header.Clear();
+                    new SequenceMessage(chunk.Target.Sequence, 0).Write(header);
+                    connection.Send(FrameKind.SequenceClose, header);
+                    return;
+                }
+
+                await connection.WaitForRoomAsync(_stop.Token).ConfigureAwait(false);
+            }
+        }
+
+        if (chunk.FirstPosition + chunk.Count == chunk.Sequence.Open.PromptTokenCount)
+        {
+            header.Clear();
+            KvMessages.Write(header, new KvEndHeader(chunk.Target.Sequence, pending.SliceCount, pending.RawBytes));
+            connection.Send(FrameKind.KvEnd, header);
+        }
+    }
+
+    private bool SendSlice(PeerConnection connection, Chunk chunk, Pending pending, int layer, KvPart part, int first, int count)
+    {
+        return chunk.Sequence.TryUse((this, connection, pending, chunk.Target.Sequence, layer, part, first, count), static (KvCache cache, (KvLink Link, PeerConnection Connection, Pending Pending, ulong Id, int Layer, KvPart Part, int First, int Count) s) =>
+        {
+            KvSliceHeader slice = s.Link._encoder!.Encode(s.Id, cache, s.Layer, s.Part, s.First, s.Count, out ReadOnlyMemory<byte> payload);
+            byte[] copy = System.Buffers.ArrayPool<byte>.Shared.Rent(payload.Length);
+            payload.CopyTo(copy);
+            var header = new HeaderWriter();
+            KvMessages.Write(header, slice);
+            s.Pending.SliceCount++;
+            s.Pending.RawBytes += slice.RawBytes;
+            s.Pending.CodedBytes += payload.Length;
+            s.Connection.Send(OutgoingFrame.WithRented(FrameKind.KvSlice, header.ToArray(), copy, payload.Length));
+        });
+    }
+
+    private void OnFrame(in Frame frame)
+    {
+        switch (frame.Kind)
+        {
+            case FrameKind.KvApplied:
+                SequenceMessage applied = SequenceMessage.Read(frame);
+                if (_pending.TryRemove(applied.Sequence, out Pending? pending))
+                {
+                    _session.Host.Loop.Post(() => _session.TargetConfirmed(pending.Sequence, pending.CodedBytes));
+                }
+
+                break;
+            case FrameKind.Fault:
+                FaultMessage fault = FaultMessage.Read(frame);
+                Fail(fault.Sequence, fault.Text);
+                break;
+            default:
+                throw new KvTransferException("kind", frame.Offset + 6, $"A frame of kind {frame.Kind} is not expected by a sender of keys and values.");
+        }
+    }
+
+    private void Fail(ulong targetSequence, string text)
+    {
+        if (_pending.TryRemove(targetSequence, out Pending? pending))
+        {
+            _session.Report(new FaultMessage(FaultCode.Transfer, pending.Sequence.Id, _peer.Peer, text));
+        }
+    }
+
+    private readonly record struct Chunk(StageSequence Sequence, KvTarget Target, int FirstPosition, int Count);
+
+    private sealed class Pending(StageSequence sequence)
+    {
+        public StageSequence Sequence => sequence;
+
+        public uint SliceCount { get; set; }
+
+        public ulong RawBytes { get; set; }
+
+        public long CodedBytes { get; set; }
+    }
+}

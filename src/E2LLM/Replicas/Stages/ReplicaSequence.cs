@@ -1,0 +1,110 @@
+using System.Threading.Channels;
+using E2LLM.Replicas.Connections;
+using E2LLM.Scheduling;
+
+namespace E2LLM.Replicas.Stages;
+
+/// <summary>One sequence as its driver sees it. State changes happen under the replica's lock; the tasks and the channel may be awaited anywhere.</summary>
+internal sealed class ReplicaSequence
+{
+    private readonly Channel<int> _sampled = Channel.CreateUnbounded<int>();
+    private readonly int _tokenBufferCount;
+    private int _unreadCount;
+
+    public ReplicaSequence(SequenceOpenMessage open, ScheduledSequence scheduled, int maxNewTokenCount, Predicate<int>? endsAt, int blocks, int stageCount, int tokenBufferCount)
+    {
+        Open = open;
+        Scheduled = scheduled;
+        RemainingTokenCount = maxNewTokenCount;
+        EndsAt = endsAt;
+        Blocks = blocks;
+        AwaitedOpenCount = stageCount;
+        AwaitedCloseCount = stageCount;
+        AwaitedApplyCount = open.Imports ? stageCount : 0;
+        AwaitedSentCount = open.Targets.Count > 0 ? stageCount : 0;
+        _tokenBufferCount = tokenBufferCount;
+        Complete(AwaitedApplyCount, Applied);
+        Complete(AwaitedSentCount, Sent);
+    }
+
+    public SequenceOpenMessage Open { get; }
+
+    public ulong Id => Open.Sequence;
+
+    public ScheduledSequence Scheduled { get; }
+
+    public Predicate<int>? EndsAt { get; }
+
+    /// <summary>KV blocks to give back when all stages have let the sequence go.</summary>
+    public int Blocks { get; }
+
+    public int RemainingTokenCount { get; set; }
+
+    public int AwaitedOpenCount { get; set; }
+
+    public int AwaitedApplyCount { get; set; }
+
+    public int AwaitedSentCount { get; set; }
+
+    public int AwaitedCloseCount { get; set; }
+
+    public long SentBytes { get; set; }
+
+    public bool IsClosing { get; set; }
+
+    /// <summary>Every stage has room and knows the sequence.</summary>
+    public TaskCompletionSource Opened { get; } = New();
+
+    /// <summary>Every stage has the prompt's keys and values.</summary>
+    public TaskCompletionSource Applied { get; } = New();
+
+    /// <summary>Every stage's keys and values are confirmed by those who get them.</summary>
+    public TaskCompletionSource Sent { get; } = New();
+
+    /// <summary>Tokens as they are sampled, until the last.</summary>
+    public ChannelReader<int> Sampled => _sampled.Reader;
+
+    /// <summary>Hands a token to the consumer.</summary>
+    public void Emit(int token)
+    {
+        Scheduled.Append(token);
+        RemainingTokenCount--;
+        Scheduled.IsPaused = Interlocked.Increment(ref _unreadCount) >= _tokenBufferCount;
+        _sampled.Writer.TryWrite(token);
+        if (RemainingTokenCount == 0 || EndsAt?.Invoke(token) == true)
+        {
+            RemainingTokenCount = 0;
+            _sampled.Writer.TryComplete();
+        }
+    }
+
+    /// <summary>The consumer took a token.</summary>
+    /// <returns>Whether the sequence rested for want of room and may go on.</returns>
+    public bool Consumed() => Interlocked.Decrement(ref _unreadCount) == _tokenBufferCount - 1;
+
+    /// <summary>Ends everything that is pending with <paramref name="error"/>.</summary>
+    public void Fail(Exception error)
+    {
+        foreach (TaskCompletionSource source in new[] { Opened, Applied, Sent })
+        {
+            if (source.TrySetException(error))
+            {
+                // Whoever waits sees it; that nobody may wait for this one is no fault.
+                _ = source.Task.Exception;
+            }
+        }
+
+        _sampled.Writer.TryComplete(error);
+    }
+
+    /// <summary>Sets <paramref name="source"/> when nothing is awaited any more.</summary>
+    public static void Complete(int awaited, TaskCompletionSource source)
+    {
+        if (awaited == 0)
+        {
+            source.TrySetResult();
+        }
+    }
+
+    private static TaskCompletionSource New() => new(TaskCreationOptions.RunContinuationsAsynchronously);
+}

@@ -1,0 +1,138 @@
+using E2LLM.Transfer;
+
+namespace E2LLM.Replicas.Stages;
+
+/// <summary>
+/// One attempt at a request: opens it on its replicas, delivers tokens, and closes it there whatever happens. Used by one caller at a time.
+/// </summary>
+internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known, int remaining, Replica prefill, Replica? decode) : IAsyncDisposable
+{
+    private readonly byte[] _tokenHash = KvTransferHeader.TokenHash([.. known]);
+    private readonly int _promptCount = known.Count;
+    private readonly int[] _prompt = [.. known];
+    private ReplicaSequence? _prefilling;
+    private ReplicaSequence? _decoding;
+    private Replica? _source;
+    private int _delivered;
+
+    /// <summary>Whether the prompt is read where the tokens are generated: nothing moves.</summary>
+    private bool IsLocal => decode is null || ReferenceEquals(prefill, decode);
+
+    /// <summary>The next token, or null after the last.</summary>
+    /// <exception cref="PeerLostException">A replica of this attempt is lost.</exception>
+    /// <exception cref="SequenceFailedException">The sequence failed.</exception>
+    public async ValueTask<int?> NextAsync(CancellationToken cancellationToken)
+    {
+        if (_source is null)
+        {
+            return await FirstAsync(cancellationToken).ConfigureAwait(false);
+        }
+
+        if (_delivered == remaining)
+        {
+            return null;
+        }
+
+        if (!IsLocal && _delivered == 1)
+        {
+            if (served.Request.EndsAt?.Invoke(_first) == true)
+            {
+                return null;
+            }
+
+            await MoveAsync(cancellationToken).ConfigureAwait(false);
+        }
+
+        ReplicaSequence sequence = _decoding ?? _prefilling!;
+        if (!await sequence.Sampled.WaitToReadAsync(cancellationToken).ConfigureAwait(false) || !sequence.Sampled.TryRead(out int token))
+        {
+            return null;
+        }
+
+        _source.Consumed(sequence);
+        _delivered++;
+        return token;
+    }
+
+    /// <inheritdoc/>
+    public ValueTask DisposeAsync()
+    {
+        if (_prefilling is not null)
+        {
+            prefill.Close(_prefilling);
+        }
+
+        if (_decoding is not null)
+        {
+            decode!.Close(_decoding);
+        }
+
+        return ValueTask.CompletedTask;
+    }
+
+    private int _first;
+
+    /// <summary>Opens the request and waits until its prompt is through.</summary>
+    private async Task<int?> FirstAsync(CancellationToken cancellationToken)
+    {
+        served.Update(report => report with { PrefillReplica = prefill.Name, DecodeReplica = (decode ?? prefill).Name });
+        if (!IsLocal)
+        {
+            // Room to generate comes first: a prompt is read only when its keys and values have somewhere to go.
+            _decoding = await OpenAsync(decode!, Start(remaining - 1) with { Imports = true, CapacityTokenCount = _promptCount + remaining }, cancellationToken).ConfigureAwait(false);
+        }
+
+        long queuedAt = prefill.PrefillRate.Queued(_promptCount);
+        bool completed = false;
+        try
+        {
+            SequenceStart start = IsLocal
+                ? Start(remaining) with { CapacityTokenCount = _promptCount + remaining }
+                : Start(1) with { CapacityTokenCount = _promptCount, Targets = decode!.TargetsFor(_decoding!) };
+            _prefilling = await OpenAsync(prefill, start, cancellationToken).ConfigureAwait(false);
+            prefill.Start(_prefilling);
+            await _prefilling.Sampled.WaitToReadAsync(cancellationToken).ConfigureAwait(false);
+            completed = _prefilling.Sampled.TryRead(out _first);
+        }
+        finally
+        {
+            prefill.PrefillRate.Done(_promptCount, queuedAt, completed);
+        }
+
+        prefill.Consumed(_prefilling!);
+        _source = IsLocal ? prefill : decode;
+        _delivered = 1;
+        return _first;
+    }
+
+    /// <summary>Waits until the prompt's keys and values are with the replica that generates, and starts it.</summary>
+    private async Task MoveAsync(CancellationToken cancellationToken)
+    {
+        // Whichever side fails first ends the wait: a lost sender would otherwise show only as keys and values that never come.
+        await foreach (Task finished in Task.WhenEach(_decoding!.Applied.Task, _prefilling!.Sent.Task).WithCancellation(cancellationToken).ConfigureAwait(false))
+        {
+            await finished.ConfigureAwait(false);
+        }
+
+        served.Update(report => report with { KvTransferBytes = report.KvTransferBytes + _prefilling.SentBytes });
+        prefill.Close(_prefilling);
+        _prefilling = null;
+        decode!.Start(_decoding, _first);
+    }
+
+    private SequenceStart Start(int tokens) => new()
+    {
+        Prompt = _prompt,
+        TokenHash = _tokenHash,
+        Sampling = served.Request.Sampling,
+        CapacityTokenCount = _promptCount,
+        MaxNewTokenCount = tokens,
+        EndsAt = served.Request.EndsAt,
+    };
+
+    private static async Task<ReplicaSequence> OpenAsync(Replica replica, SequenceStart start, CancellationToken cancellationToken)
+    {
+        int blocks = await replica.Admission.AcquireAsync(start.CapacityTokenCount, cancellationToken).ConfigureAwait(false);
+        return await replica.OpenAsync(start, blocks, cancellationToken).ConfigureAwait(false);
+    }
+}

@@ -1,0 +1,65 @@
+using System.Collections.Concurrent;
+
+namespace E2LLM.Replicas.Stages;
+
+/// <summary>
+/// The one thread on which a stage computes: work is done in the order it was posted, and everything that sequences and sessions hold is
+/// touched only here. A thread of its own, so that long computations never starve the thread pool that moves bytes and beats.
+/// </summary>
+internal sealed class StageLoop : IDisposable
+{
+    private readonly BlockingCollection<Action> _work = [];
+    private readonly Thread _thread;
+
+    public StageLoop(string name)
+    {
+        _thread = new Thread(Run) { IsBackground = true, Name = $"E2LLM stage {name}" };
+        _thread.Start();
+    }
+
+    /// <summary>Work posted and not yet begun.</summary>
+    public int QueueLength => _work.Count;
+
+    /// <summary>Appends work, which must not throw.</summary>
+    /// <returns>False where the loop has ended: the work will not be done.</returns>
+    public bool Post(Action work)
+    {
+        try
+        {
+            _work.Add(work);
+            return true;
+        }
+        catch (InvalidOperationException)
+        {
+            // Completed or disposed by now.
+            return false;
+        }
+    }
+
+    /// <summary>Does what was posted, then ends the thread.</summary>
+    public void Dispose()
+    {
+        try
+        {
+            _work.CompleteAdding();
+        }
+        catch (ObjectDisposedException)
+        {
+            return;
+        }
+
+        if (Thread.CurrentThread != _thread)
+        {
+            _thread.Join();
+            _work.Dispose();
+        }
+    }
+
+    private void Run()
+    {
+        foreach (Action work in _work.GetConsumingEnumerable())
+        {
+            work();
+        }
+    }
+}

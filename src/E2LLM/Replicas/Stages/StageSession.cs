@@ -1,0 +1,298 @@
+using System.Buffers;
+using System.Runtime.InteropServices;
+using E2LLM.KvCaching;
+using E2LLM.Replicas.Connections;
+using E2LLM.Transfer;
+
+namespace E2LLM.Replicas.Stages;
+
+/// <summary>
+/// What one driver holds at one stage: its sequences and the stage's place in the driver's chain. Lives as long as the driver's connection.
+/// Everything but <see cref="Report"/> runs on the stage loop.
+/// </summary>
+internal sealed class StageSession(StageHost host, ulong id, PeerConnection driver)
+{
+    private readonly Dictionary<ulong, StageSequence> _sequences = [];
+    private readonly Dictionary<(string Peer, ulong Session), KvLink> _links = [];
+    private readonly StepRunner _runner = new(host.Executor);
+    private PeerConnection? _next;
+    private bool _attached;
+    private bool _closed;
+
+    public StageHost Host => host;
+
+    public ulong Id => id;
+
+    public PeerConnection Driver => driver;
+
+    /// <summary>Sequences held.</summary>
+    public int SequenceCount => _sequences.Count;
+
+    /// <summary>Tells the driver of a fault. From any thread.</summary>
+    public void Report(in FaultMessage fault)
+    {
+        var header = new HeaderWriter();
+        fault.Write(header);
+        driver.Send(FrameKind.Fault, header);
+    }
+
+    /// <summary>The chain is up: steps may come.</summary>
+    public void Attached(PeerConnection? next)
+    {
+        if (_closed)
+        {
+            next?.Fail(new ObjectDisposedException(nameof(StageSession)));
+            return;
+        }
+
+        _next = next;
+        _attached = true;
+        Tell(FrameKind.Attached, 0, 0);
+    }
+
+    public void Open(SequenceOpenMessage open)
+    {
+        if (_closed || !CheckChain())
+        {
+            return;
+        }
+
+        if (_sequences.ContainsKey(open.Sequence))
+        {
+            Break($"Sequence {open.Sequence} is open already.");
+            return;
+        }
+
+        Forward(FrameKind.SequenceOpen, open.Write);
+        KvCache cache = host.Executor.KvPool.CreateSequence();
+        try
+        {
+            cache.Reserve(open.CapacityTokenCount);
+            KvImport? import = open.Imports ? new KvImport(cache, host.MessageHeader(open.Sequence, host.Executor.Role.Layers, open), host.Codecs) : null;
+            var sequence = new StageSequence(open, cache, import) { IsReady = import is null };
+            _sequences.Add(open.Sequence, sequence);
+            if (import is not null)
+            {
+                host.Imports[(id, open.Sequence)] = (this, sequence);
+            }
+
+            Tell(FrameKind.SequenceOpened, open.Sequence, 0);
+        }
+        catch (KvCacheFullException full)
+        {
+            cache.Dispose();
+            Report(new FaultMessage(FaultCode.PoolFull, open.Sequence, host.Name, full.Message));
+        }
+    }
+
+    /// <summary>Forgets a sequence; unknown ones too, since the driver may give up one that this stage never had room for.</summary>
+    public void Close(ulong sequence)
+    {
+        if (_closed)
+        {
+            return;
+        }
+
+        if (_next is not null)
+        {
+            Forward(FrameKind.SequenceClose, new SequenceMessage(sequence, 0).Write);
+        }
+
+        if (_sequences.Remove(sequence, out StageSequence? found))
+        {
+            host.Imports.TryRemove((id, sequence), out _);
+            found.Dispose();
+        }
+
+        Tell(FrameKind.SequenceClose, sequence, 0);
+    }
+
+    /// <summary>Runs one step. <paramref name="payload"/> (rented) holds token ids for a stage with the embedding, hidden states for the others.</summary>
+    public void Step(StepMessage step, byte[] payload, CancellationToken cancellationToken)
+    {
+        try
+        {
+            if (_closed || !CheckChain())
+            {
+                return;
+            }
+
+            var sequences = new StageSequence[step.Items.Count];
+            for (int i = 0; i < sequences.Length; i++)
+            {
+                StepItem item = step.Items[i];
+                if (!_sequences.TryGetValue(item.Sequence, out StageSequence? sequence) || !sequence.IsReady || sequence.Cache.Length != item.FirstPosition
+                    || item.FirstPosition + item.TokenCount > sequence.Open.CapacityTokenCount || Array.IndexOf(sequences, sequence, 0, i) >= 0)
+                {
+                    Break($"Step {step.Step} does not fit sequence {item.Sequence}: it starts at {item.FirstPosition} with {item.TokenCount} tokens; held: {(sequence is null ? "nothing" : $"{sequence.Cache.Length} of {sequence.Open.CapacityTokenCount}, ready: {sequence.IsReady}")}.");
+                    return;
+                }
+
+                sequences[i] = sequence;
+            }
+
+            ReadOnlySpan<float> hidden = _runner.Run(step, sequences, payload, cancellationToken);
+            Export(step, sequences);
+            if (_next is null)
+            {
+                Sample(step, sequences);
+                return;
+            }
+
+            ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(hidden);
+            byte[] copy = ArrayPool<byte>.Shared.Rent(bytes.Length);
+            bytes.CopyTo(copy);
+            var header = new HeaderWriter();
+            step.Write(header);
+            _next.Send(OutgoingFrame.WithRented(FrameKind.Hidden, header.ToArray(), copy, bytes.Length));
+        }
+        catch (Exception error)
+        {
+            Break(error.Message);
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(payload);
+        }
+    }
+
+    /// <summary>All keys and values of an import came: makes them visible and tells the driver.</summary>
+    public void Imported(StageSequence sequence)
+    {
+        if (_closed || sequence.IsReady || !_sequences.ContainsKey(sequence.Id))
+        {
+            return;
+        }
+
+        int applied = sequence.Import!.Commit();
+        sequence.IsReady = true;
+        host.Imports.TryRemove((id, sequence.Id), out _);
+        Tell(FrameKind.KvApplied, sequence.Id, (ulong)applied);
+    }
+
+    /// <summary>A decode stage confirmed that it has all keys and values of its layers.</summary>
+    public void TargetConfirmed(StageSequence sequence, long codedBytes)
+    {
+        sequence.SentBytes += codedBytes;
+        if (--sequence.UnsentTargetCount == 0 && !_closed && _sequences.ContainsKey(sequence.Id))
+        {
+            Tell(FrameKind.KvSent, sequence.Id, (ulong)sequence.SentBytes);
+        }
+    }
+
+    /// <summary>Ends the session: closes its connections and gives back all memory.</summary>
+    public void Shutdown()
+    {
+        if (_closed)
+        {
+            return;
+        }
+
+        _closed = true;
+        host.Sessions.TryRemove(id, out _);
+        _next?.Fail(new ObjectDisposedException(nameof(StageSession)));
+        foreach (StageSequence sequence in _sequences.Values)
+        {
+            host.Imports.TryRemove((id, sequence.Id), out _);
+            sequence.Dispose();
+        }
+
+        _sequences.Clear();
+        foreach (KvLink link in _links.Values)
+        {
+            host.Track(link.DisposeAsync().AsTask());
+        }
+
+        _links.Clear();
+    }
+
+    private void Sample(StepMessage step, StageSequence[] sequences)
+    {
+        var tokens = new List<SampledToken>();
+        foreach ((int index, int token, string? fault) in _runner.Sample(step, sequences))
+        {
+            StepItem item = step.Items[index];
+            if (fault is null)
+            {
+                tokens.Add(new SampledToken(item.Sequence, item.FirstPosition + item.TokenCount, token));
+            }
+            else
+            {
+                Report(new FaultMessage(FaultCode.Numerics, item.Sequence, host.Name, fault));
+            }
+        }
+
+        var header = new HeaderWriter();
+        new TokensMessage(step.Step, tokens).Write(header);
+        driver.Send(FrameKind.Tokens, header);
+    }
+
+    private void Export(StepMessage step, StageSequence[] sequences)
+    {
+        for (int i = 0; i < sequences.Length; i++)
+        {
+            SequenceOpenMessage open = sequences[i].Open;
+            int first = step.Items[i].FirstPosition, count = Math.Min(step.Items[i].TokenCount, open.PromptTokenCount - first);
+            if (count <= 0)
+            {
+                continue;
+            }
+
+            foreach (KvTarget target in open.Targets)
+            {
+                if (target.Role.Layers.Intersect(host.Executor.Role.Layers).Count == 0)
+                {
+                    if (first == 0)
+                    {
+                        // Nothing of ours for this one: confirmed by having nothing to send.
+                        TargetConfirmed(sequences[i], 0);
+                    }
+
+                    continue;
+                }
+
+                if (!_links.TryGetValue((target.Peer, target.Session), out KvLink? link) || (link.IsOver && first == 0))
+                {
+                    _links[(target.Peer, target.Session)] = link = new KvLink(this, target);
+                }
+
+                link.Send(sequences[i], target, first, count);
+            }
+        }
+    }
+
+    private void Forward(FrameKind kind, Action<HeaderWriter> write)
+    {
+        if (_next is not null)
+        {
+            var header = new HeaderWriter();
+            write(header);
+            _next.Send(kind, header);
+        }
+    }
+
+    private void Tell(FrameKind kind, ulong sequence, ulong count)
+    {
+        var header = new HeaderWriter();
+        new SequenceMessage(sequence, count).Write(header);
+        driver.Send(kind, header);
+    }
+
+    private bool CheckChain()
+    {
+        if (!_attached)
+        {
+            Break("The stage was not attached to its chain.");
+        }
+
+        return _attached;
+    }
+
+    /// <summary>The session makes no sense any more: says why, and ends it.</summary>
+    private void Break(string text)
+    {
+        Report(new FaultMessage(FaultCode.StageFailed, 0, host.Name, text));
+        driver.CloseAfterSending();
+        Shutdown();
+    }
+}

@@ -1,0 +1,120 @@
+using System.Runtime.InteropServices;
+using E2LLM.KvCaching;
+using E2LLM.Replicas.Connections;
+using E2LLM.Replicas.Stages;
+
+namespace E2LLM.Tests.Replicas;
+
+/// <summary>
+/// Layers that cost nothing and still depend on everything a real one depends on: each layer stores a key and a value made of its input, and its
+/// output mixes the input with all keys and values so far. A token lost, doubled, shifted or taken from another sequence changes what follows.
+/// </summary>
+internal sealed class ToyExecutor : IStageExecutor, IDisposable
+{
+    public static ModelShape ToyShape(int layers) => new()
+    {
+        Name = "toy", Architecture = "llama", LayerCount = layers, HiddenSize = 8, HeadCount = 2, KvHeadCount = 2, HeadDim = 4,
+        FeedForwardSize = 16, VocabularySize = 97, ContextLength = 4096, RopeDimensionCount = 4, RmsNormEpsilon = 1e-5f,
+    };
+
+    public ToyExecutor(int layerCount, LayerRange layers, int blockCount = 64)
+    {
+        Shape = ToyShape(layerCount);
+        Role = new StageRole(layers, layers.Start == 0, layers.End == layerCount);
+        KvPool = new KvCachePool(new KvCacheLayout(layers, 2, 4, KvElementType.F32), blockCount);
+    }
+
+    public ModelShape Shape { get; }
+
+    public StageRole Role { get; }
+
+    public KvCachePool KvPool { get; }
+
+    public int MaxBatchTokenCount { get; init; } = 512;
+
+    /// <summary>Called before each batch, on the stage's own thread.</summary>
+    public Action? BeforeForward { get; set; }
+
+    public int ForwardCount { get; private set; }
+
+    public int LargestBatch { get; private set; }
+
+    public void Embed(ReadOnlySpan<int> ids, Span<float> hidden)
+    {
+        for (int i = 0; i < ids.Length; i++)
+        {
+            for (int j = 0; j < 8; j++)
+            {
+                hidden[(i * 8) + j] = ((ids[i] * 31) + (j * 17)) % 101;
+            }
+        }
+    }
+
+    public void Forward(ReadOnlySpan<StageSlice> batch, Span<float> hidden, CancellationToken cancellationToken)
+    {
+        BeforeForward?.Invoke();
+        ForwardCount++;
+        LargestBatch = Math.Max(LargestBatch, batch.Length);
+        int row = 0;
+        float[] keys = [], values = [];
+        Span<float> key = stackalloc float[8], value = stackalloc float[8];
+        foreach (StageSlice slice in batch)
+        {
+            KvCache cache = slice.Sequence;
+            int start = cache.Length;
+            cache.Reserve(start + slice.TokenCount);
+            for (int layer = Role.Layers.Start; layer < Role.Layers.End; layer++)
+            {
+                for (int t = 0; t < slice.TokenCount; t++)
+                {
+                    Span<float> x = hidden.Slice((row + t) * 8, 8);
+                    for (int j = 0; j < 8; j++)
+                    {
+                        key[j] = ((x[j] * 3) + layer + start + t) % 103;
+                        value[j] = ((x[7 - j] * 5) + j) % 107;
+                    }
+
+                    cache.WriteKeys(layer, start + t, 1, MemoryMarshal.AsBytes(key));
+                    cache.WriteValues(layer, start + t, 1, MemoryMarshal.AsBytes(value));
+                    int count = start + t + 1;
+                    Array.Resize(ref keys, count * 8);
+                    Array.Resize(ref values, count * 8);
+                    cache.ReadKeys(layer, 0, count, MemoryMarshal.AsBytes(keys.AsSpan()));
+                    cache.ReadValues(layer, 0, count, MemoryMarshal.AsBytes(values.AsSpan()));
+                    float sum = 0;
+                    for (int i = 0; i < count * 8; i++)
+                    {
+                        sum = (sum + (keys[i] * ((i % 5) + 1)) + (values[i] * ((i % 3) + 1))) % 8191;
+                    }
+
+                    for (int j = 0; j < 8; j++)
+                    {
+                        x[j] = (x[j] + sum + (j * layer)) % 109;
+                    }
+                }
+            }
+
+            cache.Extend(start + slice.TokenCount);
+            row += slice.TokenCount;
+        }
+    }
+
+    public void ComputeLogits(ReadOnlySpan<float> hidden, Span<float> logits)
+    {
+        for (int r = 0; r < hidden.Length / 8; r++)
+        {
+            for (int id = 0; id < 97; id++)
+            {
+                float mix = 0;
+                for (int j = 0; j < 8; j++)
+                {
+                    mix += hidden[(r * 8) + j] * (((id * (j + 3)) % 13) - 6);
+                }
+
+                logits[(r * 97) + id] = mix % 41;
+            }
+        }
+    }
+
+    public void Dispose() => KvPool.Dispose();
+}
