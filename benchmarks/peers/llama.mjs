@@ -29,6 +29,8 @@ koffi.struct("llama_batch", {
   n_tokens: "int32_t", token: "int32_t *", embd: "void *", pos: "void *", n_seq_id: "void *", seq_id: "void *", logits: "int8_t *",
 });
 
+koffi.proto("void llama_log_callback(int32_t level, const char *text, void *data)");
+
 const folder = join(dirname(fileURLToPath(import.meta.url)), "node_modules", "@node-llama-cpp", "linux-x64", "bins", "linux-x64");
 const find = (stem) => join(folder, readdirSync(folder).find((name) => name.startsWith(stem) && name.endsWith(".so")));
 const ggml = koffi.load(find("libggml."));
@@ -46,6 +48,9 @@ const api = {
   addsBos: llama.func("bool llama_vocab_get_add_bos(void *)"),
   trainedContext: llama.func("int32_t llama_model_n_ctx_train(void *)"),
   tokenize: llama.func("int32_t llama_tokenize(void *, const char *, int32_t, _Out_ int32_t *, int32_t, bool, bool)"),
+  tokenizeBytes: llama.func("int32_t llama_tokenize(void *, const uint8_t *, int32_t, _Out_ int32_t *, int32_t, bool, bool)"),
+  freeModel: llama.func("void llama_model_free(void *)"),
+  setLog: llama.func("void llama_log_set(llama_log_callback *, void *)"),
   memory: llama.func("void *llama_get_memory(void *)"),
   clear: llama.func("void llama_memory_clear(void *, bool)"),
   truncate: llama.func("bool llama_memory_seq_rm(void *, int32_t, int32_t, int32_t)"),
@@ -109,5 +114,31 @@ export class Peer {
   /** The logits of output `index` of the last pass; -1 is the last. The call also waits for the pass to end. */
   row(index = -1) {
     return koffi.decode(api.logits(this.context, index), koffi.array("float", this.vocabularySize, "Typed"));
+  }
+}
+
+let silent = null;
+
+/** A vocabulary alone: the file needs no tensors. What llama.cpp logs while it loads one is dropped. */
+export class Vocabulary {
+  constructor(file) {
+    api.setLog((silent ??= koffi.register(() => {}, koffi.pointer("llama_log_callback"))), null);
+    api.loadBackends(folder);
+    api.init();
+    this.model = api.loadModel(file, { ...api.modelDefaults(), n_gpu_layers: 0, vocab_only: true });
+    if (!this.model) throw new Error(`llama.cpp cannot load ${file}`);
+    this.vocab = api.vocab(this.model);
+  }
+
+  /** Any text, zero characters too. */
+  tokenize(text, { addBos = true, parseSpecial = false } = {}) {
+    const bytes = Buffer.from(text), ids = new Int32Array(bytes.length + 8);
+    const count = api.tokenizeBytes(this.vocab, bytes, bytes.length, ids, ids.length, addBos, parseSpecial);
+    if (count < 0) throw new Error(`llama.cpp wants ${-count} tokens for ${bytes.length} bytes`);
+    return Array.from(ids.subarray(0, count));
+  }
+
+  dispose() {
+    api.freeModel(this.model);
   }
 }

@@ -74,26 +74,46 @@ internal sealed class GgufBuilder
         return this;
     }
 
+    /// <summary>Where the last <see cref="Build"/> wrote counts, lengths, types, dimensions, offsets and values.</summary>
+    public List<(int Offset, int Bytes)> Fields { get; } = [];
+
     public byte[] Build()
     {
         var bytes = new List<byte>();
-        bytes.AddRange(Number(Magic, 4));
-        bytes.AddRange(Number(Version, 4));
-        bytes.AddRange(Number(TensorCount ?? (ulong)tensors.Count, 8));
-        bytes.AddRange(Number(PairCount ?? (ulong)pairs.Count, 8));
+        Fields.Clear();
+        Field(bytes, Number(Magic, 4));
+        Field(bytes, Number(Version, 4));
+        Field(bytes, Number(TensorCount ?? (ulong)tensors.Count, 8));
+        Field(bytes, Number(PairCount ?? (ulong)pairs.Count, 8));
         foreach ((byte[] key, uint type, byte[] value) in pairs)
         {
-            bytes.AddRange([.. key, .. Number(type, 4), .. value]);
+            Fields.Add((bytes.Count, 8));
+            bytes.AddRange(key);
+            Field(bytes, Number(type, 4));
+            Fields.Add((bytes.Count, Math.Min(8, value.Length)));
+            if (type == 9)
+            {
+                Fields.Add((bytes.Count, 4));
+                Fields.Add((bytes.Count + 4, 8));
+                Fields.Add((bytes.Count + 12, 8));
+            }
+
+            bytes.AddRange(value);
         }
 
         long next = 0;
         foreach (TensorRow tensor in tensors)
         {
+            Fields.Add((bytes.Count, 8));
             bytes.AddRange(tensor.RawName ?? Text(tensor.Name));
-            bytes.AddRange(Number(tensor.DimensionCount ?? (uint)tensor.Dimensions.Length, 4));
-            bytes.AddRange(tensor.Dimensions.SelectMany(dimension => Number((ulong)dimension, 8)));
-            bytes.AddRange(Number(tensor.Type, 4));
-            bytes.AddRange(Number(tensor.Offset ?? (ulong)next, 8));
+            Field(bytes, Number(tensor.DimensionCount ?? (uint)tensor.Dimensions.Length, 4));
+            foreach (long dimension in tensor.Dimensions)
+            {
+                Field(bytes, Number((ulong)dimension, 8));
+            }
+
+            Field(bytes, Number(tensor.Type, 4));
+            Field(bytes, Number(tensor.Offset ?? (ulong)next, 8));
             next += Padded(tensor.Data.Length);
         }
 
@@ -121,6 +141,12 @@ internal sealed class GgufBuilder
 
     public static byte[] Ramp(long count) =>
         [.. Enumerable.Range(0, (int)count).SelectMany(i => Number(BitConverter.SingleToUInt32Bits((i % 17) - 8), 4))];
+
+    private void Field(List<byte> bytes, byte[] number)
+    {
+        Fields.Add((bytes.Count, number.Length));
+        bytes.AddRange(number);
+    }
 
     private void Pad(List<byte> bytes)
     {
