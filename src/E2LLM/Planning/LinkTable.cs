@@ -9,6 +9,7 @@ internal sealed class LinkTable
     private readonly NetworkLink? common;
     private readonly NetworkLink?[]? links;
     private readonly double[]? ports;
+    private readonly double[]? fastest;
 
     public LinkTable(Cluster cluster)
     {
@@ -46,6 +47,7 @@ internal sealed class LinkTable
             links[(index[pair.From] * count) + index[pair.To]] = pair.Link;
         }
 
+        fastest = new double[count];
         for (int i = 0; i < count; i++)
         {
             for (int j = 0; j < count; j++)
@@ -54,6 +56,12 @@ internal sealed class LinkTable
                 if (links[(i * count) + j] is { } link && port < link.BytesPerSecond)
                 {
                     links[(i * count) + j] = link with { BytesPerSecond = port };
+                }
+
+                if (i != j && links[(i * count) + j] is { } usable)
+                {
+                    fastest[i] = Math.Max(fastest[i], usable.BytesPerSecond);
+                    fastest[j] = Math.Max(fastest[j], usable.BytesPerSecond);
                 }
             }
         }
@@ -70,16 +78,7 @@ internal sealed class LinkTable
             return common?.BytesPerSecond ?? double.PositiveInfinity;
         }
 
-        double fastest = 0;
-        for (int other = 0; other < count; other++)
-        {
-            if (other != device)
-            {
-                fastest = Math.Max(fastest, Math.Max(this[device, other]?.BytesPerSecond ?? 0, this[other, device]?.BytesPerSecond ?? 0));
-            }
-        }
-
-        return Math.Min(ports![device], fastest > 0 ? fastest : double.PositiveInfinity);
+        return Math.Min(ports![device], fastest![device] > 0 ? fastest[device] : double.PositiveInfinity);
     }
 
     /// <summary>Whether all ordered pairs among <paramref name="devices"/> have the same link.</summary>

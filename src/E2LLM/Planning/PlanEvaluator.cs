@@ -216,7 +216,7 @@ public sealed class PlanEvaluator
         }
 
         // First pass through all stages, the others behind it at the pace of the slowest.
-        return (1 / busiest, latency + ((chunks - 1) * longestPass), bottleneck);
+        return (1 / Math.Max(busiest, StageTimes.LeastSeconds), latency + ((chunks - 1) * longestPass), bottleneck);
     }
 
     private (double Rate, double Cycle, PlanBottleneck Bottleneck) Decode(ReplicaPlan replica, int[] devices)
@@ -256,7 +256,7 @@ public sealed class PlanEvaluator
             }
         }
 
-        double cycle = Math.Max(sum, micro * slowest), rate = slots / (cycle * work.OutputMean);
+        double cycle = Math.Max(Math.Max(sum, micro * slowest), StageTimes.LeastSeconds), rate = slots / (cycle * work.OutputMean);
         if (receive > 0 && 1 / receive < rate)
         {
             return (1 / receive, cycle, new PlanBottleneck { Kind = "link", At = receiver, Seconds = receive });

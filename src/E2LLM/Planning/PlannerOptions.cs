@@ -57,6 +57,12 @@ public sealed record PlannerOptions
     /// </summary>
     public double SpeedErrorFraction { get; init; }
 
+    /// <summary>Individuals of a generation of the <see cref="PlannerKind.E2llm"/> search (the paper does not say). Default 40.</summary>
+    public int GeneticPopulation { get; init; } = 40;
+
+    /// <summary>Generations of the <see cref="PlannerKind.E2llm"/> search (the paper does not say). Default 40.</summary>
+    public int GeneticGenerations { get; init; } = 40;
+
     /// <summary>Wall-clock limit of the search, after which the best plan so far is given; null: a fixed amount of work, so that the same seed gives the same plan.</summary>
     public TimeSpan? TimeBudget { get; init; }
 
@@ -71,6 +77,8 @@ public sealed record PlannerOptions
         ArgumentOutOfRangeException.ThrowIfGreaterThan(MaxDecodeSlots, 4096, nameof(MaxDecodeSlots));
         ArgumentOutOfRangeException.ThrowIfLessThan(PrefillChunkTokens, 1, nameof(PrefillChunkTokens));
         ArgumentOutOfRangeException.ThrowIfLessThan(MaxStageCount, 1, nameof(MaxStageCount));
+        ArgumentOutOfRangeException.ThrowIfLessThan(GeneticPopulation, 2, nameof(GeneticPopulation));
+        ArgumentOutOfRangeException.ThrowIfLessThan(GeneticGenerations, 1, nameof(GeneticGenerations));
         ThrowUnless(MixedSlowdown is >= 1 and < 100, MixedSlowdown, nameof(MixedSlowdown));
         ThrowUnless(SlotContextQuantile is >= 0 and <= 1, SlotContextQuantile, nameof(SlotContextQuantile));
         ThrowUnless(SpeedErrorFraction is >= 0 and < 1, SpeedErrorFraction, nameof(SpeedErrorFraction));

@@ -13,15 +13,33 @@ internal sealed record DeviceClass(DeviceProfile Profile, int[] Devices);
 /// </summary>
 internal sealed class PlanningProblem
 {
+    private readonly bool uniformLayers;
+
     public PlanningProblem(Cluster cluster, ModelCost model, Workload workload, PlannerOptions options, IReadOnlyList<int>? devices = null)
+        : this(cluster, model, workload, options, new WorkloadSummary(workload, model, options), null, null, devices, model.HasUniformLayers)
+    {
+    }
+
+    /// <summary>The part of <paramref name="whole"/> that has only <paramref name="devices"/>.</summary>
+    public PlanningProblem(PlanningProblem whole, IReadOnlyList<int> devices, bool allowMixed)
+        : this(
+            whole.Cluster, whole.Model, whole.Workload, whole.Options with { AllowMixed = allowMixed }, whole.Work, whole.Times, whole.Network, devices,
+            whole.uniformLayers)
+    {
+    }
+
+    private PlanningProblem(
+        Cluster cluster, ModelCost model, Workload workload, PlannerOptions options, WorkloadSummary work, StageTimes? times, LinkTable? network,
+        IReadOnlyList<int>? devices, bool uniform)
     {
         Cluster = cluster;
         Model = model;
         Workload = workload;
         Options = options;
-        Work = new WorkloadSummary(workload, model, options);
-        Times = new StageTimes(model, Work);
-        Network = new LinkTable(cluster);
+        Work = work;
+        Times = times ?? new StageTimes(model, Work);
+        Network = network ?? new LinkTable(cluster);
+        uniformLayers = uniform;
         Devices = Sorted(cluster, Network, devices);
         LinksUniform = Network.IsUniform(Devices);
         Link = Network.Best(Devices);
@@ -63,6 +81,9 @@ internal sealed class PlanningProblem
 
     public long LargestKvBytes { get; }
 
+    /// <summary>Whether all layers cost the same, so that the surrogate is the model itself.</summary>
+    public bool LayersUniform => uniformLayers;
+
     public int LayerCount => Model.LayerCount;
 
     public int MaxStageCount => Math.Min(Options.MaxStageCount, LayerCount);
@@ -75,6 +96,11 @@ internal sealed class PlanningProblem
 
     private double Mean(Func<LayerCost, double> seconds)
     {
+        if (uniformLayers)
+        {
+            return seconds(Model.Layers[0]);
+        }
+
         double sum = 0, last = 0;
         LayerCost? previous = null, other = null;
         double otherLast = 0;

@@ -8,6 +8,9 @@ namespace E2LLM.Planning;
 /// </summary>
 internal sealed class StageTimes
 {
+    /// <summary>Nothing takes less: keeps the rates of absurdly fast devices finite.</summary>
+    public const double LeastSeconds = 1e-12;
+
     private readonly WorkloadSummary work;
     private readonly ModelCost model;
 

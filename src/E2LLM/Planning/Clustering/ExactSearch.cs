@@ -8,7 +8,7 @@ namespace E2LLM.Planning.Clustering;
 /// Steps: irreducible groups (<see cref="PatternTable"/>); the weight whose bound is smallest, by cutting planes; labels cut by those bounds
 /// (<see cref="LabelSearch"/>); then one mixed replica at most, which is enough: with two, time shifted between them keeps one phase and does not harm the other.
 /// </summary>
-internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, ClassStates states)
+internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, ClassStates states, double basePrefill = 0, double baseDecode = 0)
 {
     private const int MaxLabels = 4_000_000;
     private const int MaxMixedGroups = 64;
@@ -18,9 +18,15 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
 
     private int labelCount;
 
-    public static SearchOutcome? TryRun(PlanningProblem problem, IGroupRates rates, IProgress<PlanningProgress>? progress, CancellationToken cancellation)
+    /// <summary>
+    /// Searches, or gives null where there are too many states. <paramref name="basePrefill"/> and <paramref name="baseDecode"/> are rates of replicas outside the problem, which
+    /// count in the capacity.
+    /// </summary>
+    public static SearchOutcome? TryRun(
+        PlanningProblem problem, IGroupRates rates, IProgress<PlanningProgress>? progress, CancellationToken cancellation,
+        double basePrefill = 0, double baseDecode = 0, int maxStates = MaxStates)
     {
-        var states = ClassStates.TryCreate(Array.ConvertAll(problem.Classes, item => item.Devices.Length), MaxStates);
+        var states = ClassStates.TryCreate(Array.ConvertAll(problem.Classes, item => item.Devices.Length), maxStates);
         if (states is null)
         {
             return null;
@@ -30,7 +36,7 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
         // bound holds, since the rates of all other groups are still no less than the real ones.
         while (true)
         {
-            SearchOutcome outcome = new ExactSearch(problem, rates, states).Run(progress, cancellation);
+            SearchOutcome outcome = new ExactSearch(problem, rates, states, basePrefill, baseDecode).Run(progress, cancellation);
             bool real = true;
             foreach (GroupPick pick in outcome.Groups)
             {
@@ -50,8 +56,8 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
             states, rates, problem.MaxStageCount, done => progress?.Report(new PlanningProgress("groups", done, 0, double.PositiveInfinity)), cancellation);
         int all = states.Count - 1;
         List<WeightedPartition> weights = CuttingPlanes(table, all, cancellation);
-        WeightedPartition[] bounds = [.. weights.OrderBy(item => item.Value[all]).Take(3)];
-        double relaxed = bounds[0].Value[all], value = 0;
+        WeightedPartition[] bounds = [.. weights.OrderBy(item => item.Value[all] + Base(item)).Take(3)];
+        double relaxed = bounds[0].Value[all] + Base(bounds[0]), value = Math.Min(basePrefill, baseDecode);
         var groups = new List<Pattern>();
         foreach (WeightedPartition weight in weights)
         {
@@ -65,7 +71,8 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
 
         progress?.Report(new PlanningProgress("roles", 0, value, relaxed));
         var search = new LabelSearch(states, table, bounds);
-        (double best, List<Pattern>? found, bool complete) = search.Run(all, value, Math.Min, new double[bounds.Length], MaxLabels, cancellation);
+        (double best, List<Pattern>? found, bool complete) = search.Run(
+            all, value, (prefill, decode) => Math.Min(basePrefill + prefill, baseDecode + decode), Array.ConvertAll(bounds, Base), MaxLabels, cancellation);
         labelCount = search.LabelCount;
         (value, groups) = (best, found ?? groups);
         double bound = complete ? value : relaxed;
@@ -81,10 +88,12 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
         return new SearchOutcome(picks, value, Math.Max(bound, value), tried);
     }
 
+    private double Base(WeightedPartition weight) => (weight.Weight * basePrefill) + ((1 - weight.Weight) * baseDecode);
+
     /// <summary>Smaller of total prefill and total decode rate.</summary>
-    private static double Capacity(List<Pattern> groups)
+    private double Capacity(List<Pattern> groups)
     {
-        double prefill = 0, decode = 0;
+        double prefill = basePrefill, decode = baseDecode;
         foreach (Pattern pattern in groups)
         {
             prefill += pattern.IsPrefill ? pattern.Choice.Rate : 0;
@@ -98,18 +107,21 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
     private List<WeightedPartition> CuttingPlanes(PatternTable table, int all, CancellationToken cancellation)
     {
         var solved = new List<WeightedPartition>();
-        var lines = new List<(double Prefill, double Decode)> { (table.Prefill[all], 0), (0, table.Decode[all]) };
+        var lines = new List<(double Prefill, double Decode)> 
+        {
+            (basePrefill + table.Prefill[all], baseDecode), (basePrefill, baseDecode + table.Decode[all]),
+        };
         for (int round = 0; round < 24; round++)
         {
             (double weight, double lower) = LowestOfLines(lines);
             var partition = new WeightedPartition(states, table, weight, cancellation);
             solved.Add(partition);
-            if (partition.Value[all] <= lower * (1 + 1e-9) || double.IsNaN(lower))
+            if (partition.Value[all] + Base(partition) <= lower * (1 + 1e-9) || double.IsNaN(lower))
             {
                 break;
             }
 
-            double prefill = 0, decode = 0;
+            double prefill = basePrefill, decode = baseDecode;
             foreach (Pattern pattern in partition.Groups(all))
             {
                 prefill += pattern.IsPrefill ? pattern.Choice.Rate : 0;
@@ -164,7 +176,7 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
             double best = double.PositiveInfinity;
             foreach (WeightedPartition weight in bounds)
             {
-                best = Math.Min(best, weight.Value[all - state]
+                best = Math.Min(best, Base(weight) + weight.Value[all - state]
                     + (Math.Max(weight.Weight * table.Prefill[state], (1 - weight.Weight) * table.Decode[state]) / slow));
             }
 
@@ -195,7 +207,7 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
             states.Counts(state, counts);
             List<MixedChoice> choices = rates.Mixed(state, counts, out double bestPrefill, out double bestDecode);
             double[] extra = Array.ConvertAll(
-                bounds, weight => Math.Max(weight.Weight * bestPrefill, (1 - weight.Weight) * bestDecode) / slow);
+                bounds, weight => Base(weight) + (Math.Max(weight.Weight * bestPrefill, (1 - weight.Weight) * bestDecode) / slow));
             double reach = double.PositiveInfinity;
             for (int i = 0; i < bounds.Length; i++)
             {
@@ -210,12 +222,13 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
             unresolved = Math.Max(unresolved, reach);
             var search = new LabelSearch(states, table, bounds);
             (double best, List<Pattern>? found, bool _) = search.Run(
-                all - state, value, (prefill, decode) => MixedRoles.Best(choices, prefill, decode, slow).Value, extra, MaxLabels / 16, cancellation);
+                all - state, value, (prefill, decode) => MixedRoles.Best(choices, basePrefill + prefill, baseDecode + decode, slow).Value, extra, MaxLabels / 16, cancellation);
             labelCount += search.LabelCount;
             if (found is not null)
             {
                 value = best;
-                double prefill = found.Sum(item => item.IsPrefill ? item.Choice.Rate : 0), decode = found.Sum(item => item.IsPrefill ? 0 : item.Choice.Rate);
+                double prefill = basePrefill + found.Sum(item => item.IsPrefill ? item.Choice.Rate : 0);
+                double decode = baseDecode + found.Sum(item => item.IsPrefill ? 0 : item.Choice.Rate);
                 (double _, MixedChoice choice, double share) = MixedRoles.Best(choices, prefill, decode, slow);
                 picks = [.. found.Select(Pick)];
                 picks.Add(new GroupPick(state, [.. counts], ReplicaRole.Mixed, choice.Split, choice, share));

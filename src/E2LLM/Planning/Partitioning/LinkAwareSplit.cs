@@ -202,7 +202,8 @@ internal sealed class LinkAwareSplit
             seconds = Math.Max(seconds, bytes / port[d]);
         }
 
-        return sums && seconds > stageLimit ? double.PositiveInfinity : seconds;
+        seconds = Math.Max(seconds, StageTimes.LeastSeconds);
+        return double.IsNaN(seconds) || (sums && seconds > stageLimit) ? double.PositiveInfinity : seconds;
     }
 
     private void Hops(RoleTable table, bool sums, double stageLimit)

@@ -92,13 +92,14 @@ internal sealed partial class ThresholdSplit
     {
         if (table.IsPrefill)
         {
-            double busiest = Math.Max(slowest, port);
+            double busiest = Math.Max(Math.Max(slowest, port), StageTimes.LeastSeconds);
             return 1 / busiest;
         }
 
         int micro = Math.Min(stages, table.Slots);
         double cycle = Math.Max(sum + Hops(table, stages), micro * Math.Max(slowest, stages > 1 ? table.HopBusy : 0));
-        if (cycle > maxCycle)
+        cycle = Math.Max(cycle, StageTimes.LeastSeconds);
+        if (!(cycle <= maxCycle))
         {
             return 0;
         }

@@ -75,9 +75,9 @@ internal sealed partial class ThresholdSplit
                     continue;
                 }
 
-                if (Test(counts, table, e, h, Above(Math.Max(best, atLeast))))
+                if (Test(counts, table, e, h, Above(Math.Max(best, atLeast))) && Improve(counts, table, e, h) is var rate && rate > best)
                 {
-                    best = Improve(counts, table, e, h);
+                    best = rate;
                     (embedding, head) = (e, h);
                 }
             }
@@ -258,6 +258,11 @@ internal sealed partial class ThresholdSplit
     private double Improve(ReadOnlySpan<int> counts, RoleTable table, int e, int h)
     {
         double low = CurrentRate(table), high = low * 2;
+        if (!(low > 0))
+        {
+            return 0;
+        }
+
         while (Test(counts, table, e, h, high))
         {
             low = Math.Max(high, CurrentRate(table));

@@ -1,0 +1,175 @@
+using E2LLM.Planning.Partitioning;
+
+namespace E2LLM.Planning.Clustering;
+
+/// <summary>
+/// A bound on capacity that needs no search. Give each layer the weight a and the head the weight b with <c>L a + b = 1</c>. A replica of rate r whose stage j has n_j layers (and the
+/// head or not, h_j) has <c>r = sum_j r (n_j a + h_j b)</c>, and stage j allows at most <c>(n_j a + h_j b) / seconds(n_j, h_j)</c> of it: so a device carries at most
+/// the largest such value p of prefill, or q of decode (over batches too), whatever replica it is in, and <c>min(P, D) &lt;= sum over devices of max(w p, (1 - w) q)</c> for every
+/// weight w of the phases. The smallest over w and b of each phase is taken. Hops and whole replicas are left out. Where layers differ the cheapest stands for all.
+/// </summary>
+internal sealed class FluidBound
+{
+    /// <summary>One way a device can be a stage: layers, head or not, and the request rate it passes.</summary>
+    private readonly record struct Option(int Layers, bool Head, double Rate);
+
+    private const int Sweeps = 3;
+    private readonly int layerCount;
+    private readonly int[] counts;
+    private readonly List<Option>[] prefillOptions;
+    private readonly List<Option>[] decodeOptions;
+    private readonly double[] prefill;
+    private readonly double[] decode;
+
+    public FluidBound(PlanningProblem problem)
+    {
+        int classes = problem.Classes.Length;
+        layerCount = problem.LayerCount;
+        counts = Array.ConvertAll(problem.Classes, item => item.Devices.Length);
+        prefillOptions = [.. Enumerable.Range(0, classes).Select(_ => new List<Option>())];
+        decodeOptions = [.. Enumerable.Range(0, classes).Select(_ => new List<Option>())];
+        prefill = new double[classes];
+        decode = new double[classes];
+        double cheapest = problem.LayersUniform ? 1 : CheapestShare(problem);
+        Collect(RoleTable.Prefill(problem), null, 1, 1, cheapest, prefillOptions);
+        int most = problem.Options.MaxDecodeSlots;
+        for (int low = 1; low <= most;)
+        {
+            // Between two batches of the grid: the time of the smaller, the tokens of the larger. With b per micro-batch and two or more stages there
+            // are at least 2b - 1 slots.
+            int next = low < 24 ? low + 1 : Math.Max(low + 1, low * 5 / 4), batch = Math.Min(next - 1, most);
+            RoleTable? many = (2 * low) - 1 <= most ? RoleTable.Decode(problem, (2 * low) - 1, low) : null;
+            Collect(many, RoleTable.Decode(problem, low, low), batch, problem.Work.OutputMean, cheapest, decodeOptions);
+            low = next;
+        }
+
+        Value = double.PositiveInfinity;
+        Weight = 0.5;
+        Evaluate(prefillOptions, 0, prefill);
+        Evaluate(decodeOptions, 0, decode);
+        for (int sweep = 0; sweep < Sweeps; sweep++)
+        {
+            Weight = Smallest(At);
+            Evaluate(prefillOptions, Smallest(share => With(prefillOptions, share, prefill)), prefill);
+            Evaluate(decodeOptions, Smallest(share => With(decodeOptions, share, decode)), decode);
+        }
+
+        Weight = Smallest(At);
+        Value = At(Weight);
+    }
+
+    /// <summary>No plan has more requests per second.</summary>
+    public double Value { get; }
+
+    /// <summary>The weight of prefill at which the bound is smallest.</summary>
+    public double Weight { get; private set; }
+
+    private double At(double weight)
+    {
+        double sum = 0;
+        for (int k = 0; k < counts.Length; k++)
+        {
+            sum += counts[k] * Math.Max(weight * prefill[k], (1 - weight) * decode[k]);
+        }
+
+        return sum;
+    }
+
+    private double With(List<Option>[] options, double headShare, double[] target)
+    {
+        Evaluate(options, headShare, target);
+        return At(Weight);
+    }
+
+    private void Evaluate(List<Option>[] options, double headShare, double[] target)
+    {
+        double layerShare = (1 - headShare) / layerCount;
+        for (int k = 0; k < target.Length; k++)
+        {
+            double best = 0;
+            foreach (Option option in options[k])
+            {
+                best = Math.Max(best, ((option.Layers * layerShare) + (option.Head ? headShare : 0)) * option.Rate);
+            }
+
+            target[k] = best;
+        }
+    }
+
+    private void Collect(RoleTable? many, RoleTable? alone, int batch, double tokens, double cheapest, List<Option>[] options)
+    {
+        for (int k = 0; k < options.Length; k++)
+        {
+            if (many is not null)
+            {
+                Add(options[k], many, k, RoleTable.Plain, layerCount - 1, batch, tokens, cheapest);
+                Add(options[k], many, k, RoleTable.Embedding, layerCount - 1, batch, tokens, cheapest);
+                Add(options[k], many, k, RoleTable.Head, layerCount - 1, batch, tokens, cheapest);
+            }
+
+            if ((alone ?? many!).Capacity[RoleTable.Both][k] >= layerCount)
+            {
+                Add(options[k], alone ?? many!, k, RoleTable.Both, layerCount, batch, tokens, cheapest);
+            }
+        }
+    }
+
+    // Rate times a weight that is affine in the layers is monotone between the points where its slope changes: both ends and where layers begin to spill.
+    private static void Add(List<Option> options, RoleTable table, int k, int variant, int most, int batch, double tokens, double cheapest)
+    {
+        int capacity = Math.Min(most, table.Capacity[variant][k]), resident = table.Resident[variant][k];
+        ReadOnlySpan<int> ends = variant == RoleTable.Both ? [most] : [1, Math.Min(resident, capacity), capacity];
+        int previous = 0;
+        foreach (int n in ends)
+        {
+            if (n < 1 || n > capacity || n == previous)
+            {
+                continue;
+            }
+
+            double seconds = table.Fixed[variant][k] + (cheapest * n * table.Layer[k]) + (Math.Max(0, n - resident) * table.Spill[k]);
+            options.Add(new Option(n, (variant & RoleTable.Head) != 0, batch / (Math.Max(seconds, StageTimes.LeastSeconds) * tokens)));
+            previous = n;
+        }
+    }
+
+    // Layers of a stage are a range, but the bound must hold for whichever it is: the cheapest layer's share of the mean layer.
+    private static double CheapestShare(PlanningProblem problem)
+    {
+        double share = 1;
+        foreach (DeviceClass item in problem.Classes)
+        {
+            double prefillMean = problem.MeanPrefillLayer(item.Profile);
+            foreach (Costs.LayerCost layer in problem.Model.Layers)
+            {
+                share = Math.Min(share, problem.Times.PrefillLayer(item.Profile, layer) / prefillMean);
+                foreach (int batch in new[] { 1, 8, 64 })
+                {
+                    share = Math.Min(share, problem.Times.DecodeLayer(item.Profile, layer, batch) / problem.MeanDecodeLayer(item.Profile, batch));
+                }
+            }
+        }
+
+        return share * Math.Min(1, (double)problem.Model.Layers.Min(layer => layer.WeightBytes) / problem.LargestLayerBytes);
+    }
+
+    // Every argument gives a valid bound; these functions are convex, so ternary search finds the smallest.
+    private static double Smallest(Func<double, double> bound)
+    {
+        double low = 0, high = 1;
+        for (int i = 0; i < 60; i++)
+        {
+            double left = low + ((high - low) / 3), right = high - ((high - low) / 3);
+            if (bound(left) <= bound(right))
+            {
+                high = right;
+            }
+            else
+            {
+                low = left;
+            }
+        }
+
+        return (low + high) / 2;
+    }
+}
