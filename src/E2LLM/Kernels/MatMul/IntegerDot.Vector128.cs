@@ -7,16 +7,16 @@ namespace E2LLM.Kernels.MatMul;
 
 /// <summary>Two halves of four rows each, signed weights: SSSE3 on x86, the dot-product extension or pairwise additions on ARM.</summary>
 /// <remarks>Weights that fill a byte have bias 128 and become signed by flipping the top bit; others are signed bytes already.</remarks>
-/// <typeparam name="TFormat">The format, for whether it fills a byte.</typeparam>
-internal readonly struct Vector128Dot<TFormat> : IIntegerDot
-    where TFormat : IQuantizedFormat
+/// <typeparam name="TLayout">The packing, for whether it fills a byte.</typeparam>
+internal readonly struct Vector128Dot<TLayout> : IIntegerDot
+    where TLayout : IQuantLayout
 {
     /// <summary>Whether this machine has the instructions.</summary>
     internal static bool IsSupported => Ssse3.IsSupported || AdvSimd.IsSupported;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<int> Start(int activationSum, int bias) =>
-        TFormat.FillsByte ? Vector256<int>.Zero : Vector256.Create(-bias * activationSum);
+        TLayout.FillsByte ? Vector256<int>.Zero : Vector256.Create(-bias * activationSum);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<int> Add(Vector256<int> sum, Vector256<byte> weights, Vector256<sbyte> activations) => Vector256.Create(
@@ -25,7 +25,7 @@ internal readonly struct Vector128Dot<TFormat> : IIntegerDot
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector128<int> Half(Vector128<int> sum, Vector128<byte> weights, Vector128<sbyte> activations)
     {
-        Vector128<sbyte> signed = (TFormat.FillsByte ? weights ^ Vector128.Create((byte)0x80) : weights).AsSByte();
+        Vector128<sbyte> signed = (TLayout.FillsByte ? weights ^ Vector128.Create((byte)0x80) : weights).AsSByte();
         if (Dp.IsSupported)
         {
             return Dp.DotProduct(sum, signed, activations);

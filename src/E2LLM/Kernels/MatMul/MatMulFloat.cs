@@ -88,7 +88,7 @@ internal static unsafe class MatMulFloat
             return;
         }
 
-        int block = Math.Max(4, TokenBlockBytes / (call.Columns * sizeof(float)) / 4 * 4);
+        int block = Math.Max(4, TokenBlockBytes / (Math.Max(1, call.Columns) * sizeof(float)) / 4 * 4);
         for (int token = 0; token < call.Tokens; token += block)
         {
             int tokenEnd = Math.Min(token + block, call.Tokens);

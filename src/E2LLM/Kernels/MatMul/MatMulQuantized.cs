@@ -25,75 +25,79 @@ internal static unsafe class MatMulQuantized
     /// <param name="tokens">Tokens, at least 1.</param>
     /// <param name="y">Output, addressed from row 0.</param>
     /// <param name="yStride">Elements from one token's output to the next.</param>
-    internal static void Multiply<TFormat>(
+    internal static void Multiply<TLayout, TFormat>(
         byte* weights, int rows, int columns, int firstGroup, int endGroup, QuantizedActivations x, int tokens, float* y, nint yStride)
-        where TFormat : IQuantizedFormat
+        where TLayout : IQuantLayout
+        where TFormat : IQuantizedFormat<TLayout>
     {
         var call = new Call(weights, rows, columns, firstGroup, endGroup, x, tokens, y, yStride);
         if (AvxVnni.IsSupported)
         {
-            Run<TFormat, AvxVnniDot>(call);
+            Run<TLayout, TFormat, AvxVnniDot>(call);
         }
-        else if (Avx2.IsSupported && TFormat.FillsByte)
+        else if (Avx2.IsSupported && TLayout.FillsByte)
         {
-            Run<TFormat, Avx2SignedDot>(call);
+            Run<TLayout, TFormat, Avx2SignedDot>(call);
         }
         else if (Avx2.IsSupported)
         {
-            Run<TFormat, Avx2Dot>(call);
+            Run<TLayout, TFormat, Avx2Dot>(call);
         }
-        else if (Vector128Dot<TFormat>.IsSupported)
+        else if (Vector128Dot<TLayout>.IsSupported)
         {
-            Run<TFormat, Vector128Dot<TFormat>>(call);
+            Run<TLayout, TFormat, Vector128Dot<TLayout>>(call);
         }
         else
         {
-            RunScalar<TFormat>(call);
+            RunScalar<TLayout, TFormat>(call);
         }
     }
 
     /// <summary>The plain twin.</summary>
-    internal static void RunScalar<TFormat>(Call call)
-        where TFormat : IQuantizedFormat
+    internal static void RunScalar<TLayout, TFormat>(Call call)
+        where TLayout : IQuantLayout
+        where TFormat : IQuantizedFormat<TLayout>
     {
         int endRow = Math.Min(call.EndGroup * PackedQuantizedRows.GroupRows, call.Rows);
         for (int row = call.FirstGroup * PackedQuantizedRows.GroupRows; row < endRow; row++)
         {
-            byte* group = call.Group<TFormat>(row / PackedQuantizedRows.GroupRows);
+            byte* group = call.Group<TLayout, TFormat>(row / PackedQuantizedRows.GroupRows);
             for (int token = 0; token < call.Tokens; token++)
             {
                 call.Y[(token * call.YStride) + row] =
-                    QuantizedTileScalar.Run<TFormat>(group, row % PackedQuantizedRows.GroupRows, call.Columns, call.X.From(token, call.Columns));
+                    QuantizedTileScalar.Run<TLayout, TFormat>(group, row % PackedQuantizedRows.GroupRows, call.Columns, call.X.From(token, call.Columns));
             }
         }
     }
 
     /// <summary>By instructions of the caller's choice: for tests.</summary>
-    internal static void Run<TFormat, TDot>(Call call)
-        where TFormat : IQuantizedFormat
+    internal static void Run<TLayout, TFormat, TDot>(Call call)
+        where TLayout : IQuantLayout
+        where TFormat : IQuantizedFormat<TLayout>
         where TDot : IIntegerDot
     {
-        int block = Math.Max(4, TokenBlockBytes / call.Columns / 4 * 4);
+        int block = Math.Max(4, TokenBlockBytes / Math.Max(1, call.Columns) / 4 * 4);
         for (int token = 0; token < call.Tokens; token += block)
         {
             int tokenEnd = Math.Min(token + block, call.Tokens);
             for (int group = call.FirstGroup; group < call.EndGroup; group += 2)
             {
-                TwoGroups<TFormat, TDot>(call, group, token, tokenEnd);
+                TwoGroups<TLayout, TFormat, TDot>(call, group, token, tokenEnd);
             }
         }
     }
 
-    private static void TwoGroups<TFormat, TDot>(Call call, int group, int token, int tokenEnd)
-        where TFormat : IQuantizedFormat
+    private static void TwoGroups<TLayout, TFormat, TDot>(Call call, int group, int token, int tokenEnd)
+        where TLayout : IQuantLayout
+        where TFormat : IQuantizedFormat<TLayout>
         where TDot : IIntegerDot
     {
         const int GroupRows = PackedQuantizedRows.GroupRows;
         int row = group * GroupRows, rowCount = Math.Min(Math.Min(2, call.EndGroup - group) * GroupRows, call.Rows - row);
-        byte* group0 = call.Group<TFormat>(group);
+        byte* group0 = call.Group<TLayout, TFormat>(group);
 
         // A missing second group is the first again; rows past the end go to a scratch.
-        byte* group1 = rowCount > GroupRows ? call.Group<TFormat>(group + 1) : group0;
+        byte* group1 = rowCount > GroupRows ? call.Group<TLayout, TFormat>(group + 1) : group0;
         bool whole = rowCount == 2 * GroupRows;
         float* scratch = stackalloc float[4 * 2 * GroupRows];
         for (; token < tokenEnd; token += 4)
@@ -104,11 +108,11 @@ internal static unsafe class MatMulQuantized
             nint stride = whole ? call.YStride : 2 * GroupRows;
             if (count == 1)
             {
-                QuantizedTile.Run2x1<TFormat, TDot>(group0, group1, call.Columns, x, target, GroupRows);
+                QuantizedTile.Run2x1<TLayout, TFormat, TDot>(group0, group1, call.Columns, x, target, GroupRows);
             }
             else
             {
-                QuantizedTile.Run2x4<TFormat, TDot>(group0, group1, call.Columns, x, count, target, stride, GroupRows);
+                QuantizedTile.Run2x4<TLayout, TFormat, TDot>(group0, group1, call.Columns, x, count, target, stride, GroupRows);
             }
 
             for (int t = 0; !whole && t < count; t++)
@@ -132,7 +136,8 @@ internal static unsafe class MatMulQuantized
         internal readonly float* Y = y;
         internal readonly nint YStride = yStride;
 
-        internal byte* Group<TFormat>(int group)
-            where TFormat : IQuantizedFormat => Weights + (group * PackedQuantizedRows.GroupBytes<TFormat>(Columns));
+        internal byte* Group<TLayout, TFormat>(int group)
+            where TLayout : IQuantLayout
+            where TFormat : IQuantizedFormat<TLayout> => Weights + (group * PackedQuantizedRows.GroupBytes<TLayout, TFormat>(Columns));
     }
 }

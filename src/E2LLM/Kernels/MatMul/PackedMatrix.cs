@@ -8,76 +8,48 @@ internal static unsafe class PackedMatrix
     /// <summary>Rows that a product may be split at: a whole number of groups of every type.</summary>
     internal const int SplitRows = 16;
 
-    /// <summary>Which form of the activations a type multiplies with.</summary>
-    internal static ActivationForm FormOf(TensorType type) => type switch
-    {
-        TensorType.F32 or TensorType.F16 or TensorType.BF16 => ActivationForm.Single,
-        TensorType.Q8_0 => ActivationForm.Blocks32,
-        _ => throw Unsupported(type),
-    };
+    private static readonly RowPacking
+        F32 = new FloatRowPacking(TensorType.F32, sizeof(float)),
+        F16 = new FloatRowPacking(TensorType.F16, sizeof(ushort)),
+        BF16 = new FloatRowPacking(TensorType.BF16, sizeof(ushort)),
+        Q8_0 = new QuantizedRowPacking<Bits8, Q8_0Format>(),
+        Q4_0 = new QuantizedRowPacking<Bits4, Q4_0Format>(),
+        Q4_1 = new QuantizedRowPacking<Bits4, Q4_1Format>(),
+        Q5_0 = new QuantizedRowPacking<Bits5, Q5_0Format>(),
+        Q5_1 = new QuantizedRowPacking<Bits5, Q5_1Format>(),
+        Q4_K = new SuperBlockRowPacking<Bits4, Q4_KFormat>(),
+        Q5_K = new SuperBlockRowPacking<Bits5, Q5_KFormat>(),
+        Q6_K = new SuperBlockRowPacking<Bits6, Q6_KFormat>();
 
     /// <summary>Whether weights of this type can be packed and multiplied.</summary>
-    internal static bool IsSupported(TensorType type) => type is TensorType.F32 or TensorType.F16 or TensorType.BF16 or TensorType.Q8_0;
+    internal static bool IsSupported(TensorType type) => Find(type) is not null;
+
+    /// <summary>Which form of the activations a type multiplies with.</summary>
+    internal static ActivationForm FormOf(TensorType type) => Get(type).Form;
 
     /// <summary>Rows per group.</summary>
-    internal static int GroupRows(TensorType type) => FormOf(type) == ActivationForm.Single ? PackedFloatRows.GroupRows : PackedQuantizedRows.GroupRows;
+    internal static int GroupRows(TensorType type) => Get(type).GroupRows;
 
     /// <summary>Bytes of one group.</summary>
-    internal static long GroupBytes(TensorType type, int columns) => type switch
-    {
-        TensorType.F32 => (long)columns * PackedFloatRows.GroupRows * sizeof(float),
-        TensorType.F16 or TensorType.BF16 => (long)columns * PackedFloatRows.GroupRows * sizeof(ushort),
-        TensorType.Q8_0 => PackedQuantizedRows.GroupBytes<Q8_0Format>(columns),
-        _ => throw Unsupported(type),
-    };
+    internal static long GroupBytes(TensorType type, int columns) => Get(type).GroupBytes(columns);
 
     /// <summary>Bytes of a whole matrix, the zero rows that fill the last group included.</summary>
     internal static long MatrixBytes(TensorType type, long rows, int columns)
     {
-        int groupRows = GroupRows(type);
-        return checked((rows + groupRows - 1) / groupRows * GroupBytes(type, columns));
+        RowPacking packing = Get(type);
+        return checked((rows + packing.GroupRows - 1) / packing.GroupRows * packing.GroupBytes(columns));
     }
 
-    /// <summary>Packs one group of stored rows into zeroed memory; see <see cref="PackedFloatRows"/> and <see cref="PackedQuantizedRows"/>.</summary>
-    internal static void PackGroup(TensorType type, byte* rows, long rowBytes, int rowCount, int columns, byte* packed)
-    {
-        switch (type)
-        {
-            case TensorType.F32:
-                PackedFloatRows.PackGroup(rows, rowBytes, rowCount, columns, sizeof(float), packed);
-                break;
-            case TensorType.F16 or TensorType.BF16:
-                PackedFloatRows.PackGroup(rows, rowBytes, rowCount, columns, sizeof(ushort), packed);
-                break;
-            case TensorType.Q8_0:
-                PackedQuantizedRows.PackGroup<Q8_0Format>(rows, rowBytes, rowCount, columns, packed);
-                break;
-            default:
-                throw Unsupported(type);
-        }
-    }
+    /// <summary>Packs one group of stored rows into zeroed memory.</summary>
+    internal static void PackGroup(TensorType type, byte* rows, long rowBytes, int rowCount, int columns, byte* packed) =>
+        Get(type).PackGroup(rows, rowBytes, rowCount, columns, packed);
 
     /// <summary>Gives one stored row back, bit for bit.</summary>
-    internal static void UnpackRow(TensorType type, byte* group, int row, int columns, byte* stored, long rowBytes)
-    {
-        switch (type)
-        {
-            case TensorType.F32:
-                PackedFloatRows.UnpackRow(group, row, columns, sizeof(float), stored);
-                break;
-            case TensorType.F16 or TensorType.BF16:
-                PackedFloatRows.UnpackRow(group, row, columns, sizeof(ushort), stored);
-                break;
-            case TensorType.Q8_0:
-                PackedQuantizedRows.UnpackRow<Q8_0Format>(group, row, columns, stored, rowBytes);
-                break;
-            default:
-                throw Unsupported(type);
-        }
-    }
+    internal static void UnpackRow(TensorType type, byte* group, int row, int columns, byte* stored, long rowBytes) =>
+        Get(type).UnpackRow(group, row, columns, stored, rowBytes);
 
     /// <summary>
-    /// <c>y[t][r] = sum over c of w[r][c] * x[t][c]</c> for the rows <c>[firstRow, endRow)</c>; see <see cref="MatMulFloat"/> and <see cref="MatMulQuantized"/>.
+    /// <c>y[t][r] = sum over c of w[r][c] * x[t][c]</c> for the rows <c>[firstRow, endRow)</c>; see <see cref="MatMulFloat"/>, <see cref="MatMulQuantized"/> and <see cref="MatMulSuperBlock"/>.
     /// </summary>
     /// <param name="type">Element type.</param>
     /// <param name="weights">The packed matrix.</param>
@@ -92,20 +64,27 @@ internal static unsafe class PackedMatrix
     internal static void Multiply(
         TensorType type, byte* weights, int rows, int columns, int firstRow, int endRow, Activations x, int tokens, float* y, nint yStride)
     {
-        int groupRows = GroupRows(type), first = firstRow / groupRows, end = (endRow + groupRows - 1) / groupRows;
-        switch (type)
-        {
-            case TensorType.F32 or TensorType.F16 or TensorType.BF16:
-                MatMulFloat.Multiply(type, weights, rows, columns, first, end, x.Single, tokens, y, yStride);
-                break;
-            case TensorType.Q8_0:
-                MatMulQuantized.Multiply<Q8_0Format>(weights, rows, columns, first, end, x.Blocks32, tokens, y, yStride);
-                break;
-            default:
-                throw Unsupported(type);
-        }
+        RowPacking packing = Get(type);
+        int first = firstRow / packing.GroupRows, end = (endRow + packing.GroupRows - 1) / packing.GroupRows;
+        packing.Multiply(weights, rows, columns, first, end, x, tokens, y, yStride);
     }
 
-    private static NotSupportedException Unsupported(TensorType type) => new(
+    private static RowPacking? Find(TensorType type) => type switch
+    {
+        TensorType.F32 => F32,
+        TensorType.F16 => F16,
+        TensorType.BF16 => BF16,
+        TensorType.Q8_0 => Q8_0,
+        TensorType.Q4_0 => Q4_0,
+        TensorType.Q4_1 => Q4_1,
+        TensorType.Q5_0 => Q5_0,
+        TensorType.Q5_1 => Q5_1,
+        TensorType.Q4_K => Q4_K,
+        TensorType.Q5_K => Q5_K,
+        TensorType.Q6_K => Q6_K,
+        _ => null,
+    };
+
+    private static RowPacking Get(TensorType type) => Find(type) ?? throw new NotSupportedException(
         $"Weights of type {type} are not supported. Supported: {string.Join(", ", Enum.GetValues<TensorType>().Where(IsSupported))}.");
 }

@@ -30,14 +30,15 @@ internal static unsafe class QuantizedTile
     /// <param name="y">Output of the first row and token.</param>
     /// <param name="yStride">Elements from token to token.</param>
     /// <param name="secondGroup">Elements from an output of the first group to that of the second; 0 where there is none.</param>
-    internal static void Run2x4<TFormat, TDot>(
+    internal static void Run2x4<TLayout, TFormat, TDot>(
         byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup)
-        where TFormat : IQuantizedFormat
+        where TLayout : IQuantLayout
+        where TFormat : IQuantizedFormat<TLayout>
         where TDot : IIntegerDot
     {
         int blocks = columns / BlockColumns;
         nint t1 = tokenCount > 1 ? 1 : 0, t2 = tokenCount > 2 ? 2 : 0, t3 = tokenCount > 3 ? 3 : 0;
-        ushort* scales0 = PackedQuantizedRows.Scales<TFormat>(group0, columns), scales1 = PackedQuantizedRows.Scales<TFormat>(group1, columns);
+        ushort* scales0 = PackedQuantizedRows.Scales<TLayout>(group0, columns), scales1 = PackedQuantizedRows.Scales<TLayout>(group1, columns);
         sbyte* x0 = x.Quants, x1 = x0 + (t1 * columns), x2 = x0 + (t2 * columns), x3 = x0 + (t3 * columns);
         float* d0 = x.Scales, d1 = d0 + (t1 * blocks), d2 = d0 + (t2 * blocks), d3 = d0 + (t3 * blocks);
         int* s0 = x.Sums, s1 = s0 + (t1 * blocks), s2 = s0 + (t2 * blocks), s3 = s0 + (t3 * blocks);
@@ -49,7 +50,7 @@ internal static unsafe class QuantizedTile
             Vector256<int> a10 = a00, a11 = a01, a12 = a02, a13 = a03;
             for (int step = 0; step < 4; step++)
             {
-                Vector256<byte> w0 = TFormat.LoadLow(group0, step), w1 = TFormat.LoadLow(group1, step);
+                Vector256<byte> w0 = TLayout.LoadLow(group0, step), w1 = TLayout.LoadLow(group1, step);
                 Vector256<sbyte> v = Four(x0, step);
                 a00 = TDot.Add(a00, w0, v);
                 a10 = TDot.Add(a10, w1, v);
@@ -62,8 +63,8 @@ internal static unsafe class QuantizedTile
                 v = Four(x3, step);
                 a03 = TDot.Add(a03, w0, v);
                 a13 = TDot.Add(a13, w1, v);
-                w0 = TFormat.LoadHigh(group0, step);
-                w1 = TFormat.LoadHigh(group1, step);
+                w0 = TLayout.LoadHigh(group0, step);
+                w1 = TLayout.LoadHigh(group1, step);
                 v = Four(x0, step + 4);
                 a00 = TDot.Add(a00, w0, v);
                 a10 = TDot.Add(a10, w1, v);
@@ -90,8 +91,8 @@ internal static unsafe class QuantizedTile
             f13 = Scale(a13, w, d3[b], f13);
             if (TFormat.HasMinimum)
             {
-                Vector256<float> m0 = FloatLanes256.LoadHalf(PackedQuantizedRows.Minima<TFormat>(scales0, blocks) + (b * GroupRows));
-                Vector256<float> m1 = FloatLanes256.LoadHalf(PackedQuantizedRows.Minima<TFormat>(scales1, blocks) + (b * GroupRows));
+                Vector256<float> m0 = FloatLanes256.LoadHalf(PackedQuantizedRows.Minima(scales0, blocks) + (b * GroupRows));
+                Vector256<float> m1 = FloatLanes256.LoadHalf(PackedQuantizedRows.Minima(scales1, blocks) + (b * GroupRows));
                 f00 = Shift(m0, d0[b] * s0[b], f00);
                 f01 = Shift(m0, d1[b] * s1[b], f01);
                 f02 = Shift(m0, d2[b] * s2[b], f02);
@@ -102,8 +103,8 @@ internal static unsafe class QuantizedTile
                 f13 = Shift(m1, d3[b] * s3[b], f13);
             }
 
-            group0 += TFormat.QuantBytes;
-            group1 += TFormat.QuantBytes;
+            group0 += TLayout.QuantBytes;
+            group1 += TLayout.QuantBytes;
             x0 += BlockColumns;
             x1 += BlockColumns;
             x2 += BlockColumns;
@@ -118,17 +119,18 @@ internal static unsafe class QuantizedTile
 
     /// <summary>Two groups and one token, streaming the weights.</summary>
     /// <inheritdoc cref="Run2x4"/>
-    internal static void Run2x1<TFormat, TDot>(byte* group0, byte* group1, int columns, QuantizedActivations x, float* y, nint secondGroup)
-        where TFormat : IQuantizedFormat
+    internal static void Run2x1<TLayout, TFormat, TDot>(byte* group0, byte* group1, int columns, QuantizedActivations x, float* y, nint secondGroup)
+        where TLayout : IQuantLayout
+        where TFormat : IQuantizedFormat<TLayout>
         where TDot : IIntegerDot
     {
         int blocks = columns / BlockColumns;
-        ushort* scales0 = PackedQuantizedRows.Scales<TFormat>(group0, columns), scales1 = PackedQuantizedRows.Scales<TFormat>(group1, columns);
+        ushort* scales0 = PackedQuantizedRows.Scales<TLayout>(group0, columns), scales1 = PackedQuantizedRows.Scales<TLayout>(group1, columns);
         sbyte* x0 = x.Quants;
         Vector256<float> f0 = default, f1 = default;
         for (nint b = 0; b < blocks; b++)
         {
-            for (int line = 0; line < TFormat.QuantBytes; line += 64)
+            for (int line = 0; line < TLayout.QuantBytes; line += 64)
             {
                 Prefetch.Line(group0 + PrefetchBytes + line);
                 Prefetch.Line(group1 + PrefetchBytes + line);
@@ -138,11 +140,11 @@ internal static unsafe class QuantizedTile
             for (int step = 0; step < 4; step++)
             {
                 Vector256<sbyte> v = Four(x0, step);
-                a0 = TDot.Add(a0, TFormat.LoadLow(group0, step), v);
-                a1 = TDot.Add(a1, TFormat.LoadLow(group1, step), v);
+                a0 = TDot.Add(a0, TLayout.LoadLow(group0, step), v);
+                a1 = TDot.Add(a1, TLayout.LoadLow(group1, step), v);
                 v = Four(x0, step + 4);
-                a0 = TDot.Add(a0, TFormat.LoadHigh(group0, step), v);
-                a1 = TDot.Add(a1, TFormat.LoadHigh(group1, step), v);
+                a0 = TDot.Add(a0, TLayout.LoadHigh(group0, step), v);
+                a1 = TDot.Add(a1, TLayout.LoadHigh(group1, step), v);
             }
 
             float d = x.Scales[b];
@@ -150,12 +152,12 @@ internal static unsafe class QuantizedTile
             f1 = Scale(a1, FloatLanes256.LoadHalf(scales1 + (b * GroupRows)), d, f1);
             if (TFormat.HasMinimum)
             {
-                f0 = Shift(FloatLanes256.LoadHalf(PackedQuantizedRows.Minima<TFormat>(scales0, blocks) + (b * GroupRows)), d * x.Sums[b], f0);
-                f1 = Shift(FloatLanes256.LoadHalf(PackedQuantizedRows.Minima<TFormat>(scales1, blocks) + (b * GroupRows)), d * x.Sums[b], f1);
+                f0 = Shift(FloatLanes256.LoadHalf(PackedQuantizedRows.Minima(scales0, blocks) + (b * GroupRows)), d * x.Sums[b], f0);
+                f1 = Shift(FloatLanes256.LoadHalf(PackedQuantizedRows.Minima(scales1, blocks) + (b * GroupRows)), d * x.Sums[b], f1);
             }
 
-            group0 += TFormat.QuantBytes;
-            group1 += TFormat.QuantBytes;
+            group0 += TLayout.QuantBytes;
+            group1 += TLayout.QuantBytes;
             x0 += BlockColumns;
         }
 

@@ -1,17 +1,47 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
 namespace E2LLM.Kernels.Quantization;
 
-/// <summary>Geometry of quantised activations, stated once.</summary>
-internal static class ActivationBlock
+/// <summary>What every quantisation of activations shares: geometry, scale and rounding, stated once.</summary>
+internal static unsafe class ActivationBlock
 {
     /// <summary>Elements that share one scale: the block of every simple quantised weight type.</summary>
     internal const int Elements = 32;
 
     /// <summary>Largest magnitude of a quantised activation.</summary>
-    internal const float MaxMagnitude = 127f;
+    private const float MaxMagnitude = 127f;
 
     /// <summary>
     /// Blocks whose largest magnitude is below this are stored as zero: their inverse scale would overflow. Far below anything that
     /// a sum of normal floats notices.
     /// </summary>
-    internal const float SmallestMagnitude = 1e-35f;
+    private const float SmallestMagnitude = 1e-35f;
+
+    // Added and taken away again it leaves a float of magnitude below 2^22 rounded to the nearest integer in its low bits.
+    private const float Rounder = 12582912f;
+    private const int RounderBits = 0x4B40_0000;
+
+    /// <summary>Stores the scale of a block whose largest magnitude is given, and gives its inverse.</summary>
+    internal static float Scale(float largest, float* scale)
+    {
+        // Written so that NaN takes the second branch.
+        if (largest < SmallestMagnitude)
+        {
+            *scale = 0f;
+            return 0f;
+        }
+
+        *scale = largest / MaxMagnitude;
+        return MaxMagnitude / largest;
+    }
+
+    /// <summary>Nearest integer of <c>value * inverse</c>, ties to even.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static sbyte Round(float value, float inverse) => (sbyte)(BitConverter.SingleToInt32Bits((value * inverse) + Rounder) - RounderBits);
+
+    /// <summary>The same in four lanes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static Vector128<int> Round(Vector128<float> value, Vector128<float> inverse) =>
+        ((value * inverse) + Vector128.Create(Rounder)).AsInt32() - Vector128.Create(RounderBits);
 }

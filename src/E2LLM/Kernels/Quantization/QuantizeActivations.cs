@@ -12,10 +12,6 @@ namespace E2LLM.Kernels.Quantization;
 /// </remarks>
 internal static unsafe class QuantizeActivations
 {
-    // Added and taken away again it leaves a float of magnitude below 2^22 rounded to the nearest integer in its low bits.
-    private const float Rounder = 12582912f;
-    private const int RounderBits = 0x4B40_0000;
-
     /// <summary>Quantises <paramref name="count"/> elements.</summary>
     internal static void Run(float* x, int count, sbyte* quants, float* scales, int* sums)
     {
@@ -40,13 +36,12 @@ internal static unsafe class QuantizeActivations
                 largest = MathF.Max(largest, MathF.Abs(x[i]));
             }
 
-            float inverse = Scale(largest, scales + block);
+            float inverse = ActivationBlock.Scale(largest, scales + block);
             int sum = 0;
             for (int i = 0; i < ActivationBlock.Elements; i++)
             {
-                int q = (sbyte)(BitConverter.SingleToInt32Bits((x[i] * inverse) + Rounder) - RounderBits);
-                quants[i] = (sbyte)q;
-                sum += q;
+                quants[i] = ActivationBlock.Round(x[i], inverse);
+                sum += quants[i];
             }
 
             sums[block] = sum;
@@ -64,9 +59,9 @@ internal static unsafe class QuantizeActivations
                 Vector128.Max(Vector128.Max(Vector128.Abs(v0), Vector128.Abs(v1)), Vector128.Max(Vector128.Abs(v2), Vector128.Abs(v3))),
                 Vector128.Max(Vector128.Max(Vector128.Abs(v4), Vector128.Abs(v5)), Vector128.Max(Vector128.Abs(v6), Vector128.Abs(v7))));
             float largest = MathF.Max(MathF.Max(m[0], m[1]), MathF.Max(m[2], m[3]));
-            Vector128<float> inverse = Vector128.Create(Scale(largest, scales + block));
-            Vector128<int> i0 = Round(v0, inverse), i1 = Round(v1, inverse), i2 = Round(v2, inverse), i3 = Round(v3, inverse);
-            Vector128<int> i4 = Round(v4, inverse), i5 = Round(v5, inverse), i6 = Round(v6, inverse), i7 = Round(v7, inverse);
+            Vector128<float> inverse = Vector128.Create(ActivationBlock.Scale(largest, scales + block));
+            Vector128<int> i0 = ActivationBlock.Round(v0, inverse), i1 = ActivationBlock.Round(v1, inverse), i2 = ActivationBlock.Round(v2, inverse), i3 = ActivationBlock.Round(v3, inverse);
+            Vector128<int> i4 = ActivationBlock.Round(v4, inverse), i5 = ActivationBlock.Round(v5, inverse), i6 = ActivationBlock.Round(v6, inverse), i7 = ActivationBlock.Round(v7, inverse);
             Vector128<sbyte> low = Vector128.Narrow(Vector128.Narrow(i0, i1), Vector128.Narrow(i2, i3));
             Vector128<sbyte> high = Vector128.Narrow(Vector128.Narrow(i4, i5), Vector128.Narrow(i6, i7));
             low.Store(quants);
@@ -75,22 +70,5 @@ internal static unsafe class QuantizeActivations
             (Vector128<short> c, Vector128<short> d) = Vector128.Widen(high);
             sums[block] = Vector128.Sum(a + b + c + d);
         }
-    }
-
-    private static Vector128<int> Round(Vector128<float> value, Vector128<float> inverse) =>
-        ((value * inverse) + Vector128.Create(Rounder)).AsInt32() - Vector128.Create(RounderBits);
-
-    /// <summary>Stores the scale and gives its inverse.</summary>
-    private static float Scale(float largest, float* scale)
-    {
-        // Written so that NaN takes the second branch.
-        if (largest < ActivationBlock.SmallestMagnitude)
-        {
-            *scale = 0f;
-            return 0f;
-        }
-
-        *scale = largest / ActivationBlock.MaxMagnitude;
-        return ActivationBlock.MaxMagnitude / largest;
     }
 }

@@ -1,0 +1,172 @@
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+using E2LLM.Kernels.MatMul;
+using E2LLM.Kernels.Quantization;
+
+namespace E2LLM.Tests.Kernels;
+
+/// <summary>Random stored blocks of every quantised type, their meaning, and the products of a path of one's choice.</summary>
+internal static unsafe class QuantizedData
+{
+    public static readonly TensorType[] Types =
+    [
+        TensorType.Q8_0, TensorType.Q4_0, TensorType.Q4_1, TensorType.Q5_0, TensorType.Q5_1, TensorType.Q4_K, TensorType.Q5_K, TensorType.Q6_K,
+    ];
+
+    public static readonly string[] Paths = ["AvxVnni", "Avx2", "Vector128", "Scalar"];
+
+    public static bool IsSupported(string path) => path switch
+    {
+        "AvxVnni" => AvxVnni.IsSupported,
+        "Avx2" => Avx2.IsSupported,
+        "Vector128" => Vector128Dot<Bits8>.IsSupported,
+        _ => true,
+    };
+
+    /// <summary>Rows of random bits, with factors that make weights of magnitude about one.</summary>
+    public static byte[] Rows(TensorType type, int rows, int columns, int seed)
+    {
+        var random = new Random(seed);
+        int blockBytes = TensorTypeGeometry.BlockBytes(type), blockElements = TensorTypeGeometry.BlockElementCount(type);
+        byte[] stored = new byte[rows * TensorTypeGeometry.RowBytes(type, columns)];
+        random.NextBytes(stored);
+        for (int block = 0; block < stored.Length / blockBytes; block++)
+        {
+            Span<byte> bytes = stored.AsSpan(block * blockBytes, blockBytes);
+            bool hasMinimum = type is TensorType.Q4_1 or TensorType.Q5_1 or TensorType.Q4_K or TensorType.Q5_K;
+            Span<byte> factor = type == TensorType.Q6_K ? bytes[^2..] : bytes;
+            float size = type == TensorType.Q8_0 ? 1f / 127 : blockElements == 32 ? 1f / 15 : type == TensorType.Q6_K ? 1f / (32 * 64) : 1f / (31 * 32);
+            BitConverter.TryWriteBytes(factor, (Half)(size * (0.5f + random.NextSingle())));
+            if (hasMinimum)
+            {
+                BitConverter.TryWriteBytes(bytes[2..], (Half)((blockElements == 32 ? -0.5f : 1f / 64) * (0.5f + random.NextSingle())));
+            }
+        }
+
+        return stored;
+    }
+
+    public static float[] Dequantize(TensorType type, byte[] stored, int columns)
+    {
+        long rowBytes = TensorTypeGeometry.RowBytes(type, columns);
+        int rows = (int)(stored.Length / rowBytes);
+        float[] values = new float[rows * columns];
+        fixed (byte* source = stored)
+        fixed (float* target = values)
+        {
+            for (int row = 0; row < rows; row++)
+            {
+                DequantizeRow.Run(type, source + (row * rowBytes), columns, target + ((long)row * columns));
+            }
+        }
+
+        return values;
+    }
+
+    /// <summary>Activations as the kernels see them: quantised, and what the quants mean.</summary>
+    public static (sbyte[] Quants, float[] Scales, int[] Sums, float[] Meant) Quantize(TensorType type, float[] x)
+    {
+        bool super = TensorTypeGeometry.BlockElementCount(type) == 256;
+        int block = super ? 256 : 32;
+        sbyte[] quants = new sbyte[x.Length];
+        float[] scales = new float[x.Length / block];
+        int[] sums = new int[x.Length / (super ? 16 : 32)];
+        fixed (float* source = x, s = scales)
+        fixed (sbyte* q = quants)
+        fixed (int* sum = sums)
+        {
+            if (super)
+            {
+                QuantizeActivations256.Run(source, x.Length, q, s, sum);
+            }
+            else
+            {
+                QuantizeActivations.Run(source, x.Length, q, s, sum);
+            }
+        }
+
+        return (quants, scales, sums, [.. quants.Select((quant, i) => quant * scales[i / block])]);
+    }
+
+    /// <summary>Product of rows [8 firstGroup, 8 endGroup) by one path.</summary>
+    public static void Multiply(
+        string path, TensorType type, byte* weights, int rows, int columns, int firstGroup, int endGroup, sbyte* quants, float* scales, int* sums, int tokens, float* y)
+    {
+        var x = new QuantizedActivations(quants, scales, sums);
+        var x256 = new SuperBlockActivations(quants, scales, sums);
+        var call = new MatMulQuantized.Call(weights, rows, columns, firstGroup, endGroup, x, tokens, y, rows);
+        var superCall = new MatMulSuperBlock.Call(weights, rows, columns, firstGroup, endGroup, x256, tokens, y, rows);
+        switch (type)
+        {
+            case TensorType.Q8_0:
+                Blocks<Bits8, Q8_0Format>(path, call);
+                break;
+            case TensorType.Q4_0:
+                Blocks<Bits4, Q4_0Format>(path, call);
+                break;
+            case TensorType.Q4_1:
+                Blocks<Bits4, Q4_1Format>(path, call);
+                break;
+            case TensorType.Q5_0:
+                Blocks<Bits5, Q5_0Format>(path, call);
+                break;
+            case TensorType.Q5_1:
+                Blocks<Bits5, Q5_1Format>(path, call);
+                break;
+            case TensorType.Q4_K:
+                SuperBlocks<Bits4, Q4_KFormat>(path, superCall);
+                break;
+            case TensorType.Q5_K:
+                SuperBlocks<Bits5, Q5_KFormat>(path, superCall);
+                break;
+            default:
+                SuperBlocks<Bits6, Q6_KFormat>(path, superCall);
+                break;
+        }
+    }
+
+    private static void Blocks<TLayout, TFormat>(string path, MatMulQuantized.Call call)
+        where TLayout : IQuantLayout
+        where TFormat : IQuantizedFormat<TLayout>
+    {
+        switch (path)
+        {
+            case "AvxVnni":
+                MatMulQuantized.Run<TLayout, TFormat, AvxVnniDot>(call);
+                break;
+            case "Avx2" when TLayout.FillsByte:
+                MatMulQuantized.Run<TLayout, TFormat, Avx2SignedDot>(call);
+                break;
+            case "Avx2":
+                MatMulQuantized.Run<TLayout, TFormat, Avx2Dot>(call);
+                break;
+            case "Vector128":
+                MatMulQuantized.Run<TLayout, TFormat, Vector128Dot<TLayout>>(call);
+                break;
+            default:
+                MatMulQuantized.RunScalar<TLayout, TFormat>(call);
+                break;
+        }
+    }
+
+    private static void SuperBlocks<TLayout, TFormat>(string path, MatMulSuperBlock.Call call)
+        where TLayout : IQuantLayout
+        where TFormat : ISuperBlockFormat<TLayout>
+    {
+        switch (path)
+        {
+            case "AvxVnni":
+                MatMulSuperBlock.Run<TLayout, TFormat, AvxVnniDot>(call);
+                break;
+            case "Avx2":
+                MatMulSuperBlock.Run<TLayout, TFormat, Avx2Dot>(call);
+                break;
+            case "Vector128":
+                MatMulSuperBlock.Run<TLayout, TFormat, Vector128Dot<TLayout>>(call);
+                break;
+            default:
+                MatMulSuperBlock.RunScalar<TLayout, TFormat>(call);
+                break;
+        }
+    }
+}
