@@ -58,7 +58,7 @@ internal static class ToolCommandLine
 
     private static RootCommand Create(ToolConsole console)
     {
-        var root = new RootCommand("E2LLM on the command line: look into models, run them, plan clusters.")
+        var root = new RootCommand("E2LLM on the command line: look into models, run them, plan and simulate clusters.")
         {
             InspectCommand.Create(console),
             TokenizeCommand.Create(console),
@@ -68,6 +68,7 @@ internal static class ToolCommandLine
             PerplexityCommand.Create(console),
             BenchCommand.Create(console),
             PlanCommand.Create(console),
+            SimulateCommand.Create(console),
         };
         root.HelpName = "e2llm";
         root.Directives.Clear();

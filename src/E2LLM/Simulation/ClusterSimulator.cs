@@ -65,7 +65,7 @@ public static class ClusterSimulator
         var collector = new ReportCollector(requests.Count, timeline);
         timeline?.Begin(plan, cluster);
         var simulation = new ServingSimulation(replicas, new FairShareNetwork(network), geometry, policies, collector, replanning);
-        simulation.Run(requests, progress, cancellationToken: cancellationToken);
+        simulation.Run(requests, progress, cancellationToken);
         return collector.Report(simulation, new SoloService(replicas, network, geometry, policies), policies, targets);
     }
 }

@@ -20,6 +20,9 @@ public enum RouterKind
 
     /// <summary>Requests wait at the dispatcher until a replica can begin at once.</summary>
     CentralQueue,
+
+    /// <summary>Least delay for all: the request's own estimated time plus what it adds to the sequences that it would join.</summary>
+    LeastDelay,
 }
 
 /// <summary>How prompts share a pass.</summary>
@@ -128,7 +131,7 @@ public sealed record SimulationOptions
         }
     }
 
-    /// <summary>The router called <paramref name="name"/>: <c>jsq-wait, jsq-count, jsq-tokens, mixed-pool, power-of-two, central-queue</c>.</summary>
+    /// <summary>The router called <paramref name="name"/>: <c>jsq-wait, jsq-count, jsq-tokens, mixed-pool, power-of-two, central-queue, least-delay</c>.</summary>
     /// <exception cref="ArgumentException">There is no such router.</exception>
     public static RouterKind ParseRouter(string name)
     {
@@ -152,6 +155,7 @@ public sealed record SimulationOptions
         RouterKind.MixedPool => "mixed-pool",
         RouterKind.PowerOfTwo => "power-of-two",
         RouterKind.CentralQueue => "central-queue",
+        RouterKind.LeastDelay => "least-delay",
         _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "Unknown router."),
     };
 }

@@ -54,10 +54,23 @@ public class ClusterSimulatorTests
     public void Waiting_OfARequestThatIsAlone_IsZero(string planName, int prompt, int output)
     {
         SimulatedRequest[] requests = [new(1, prompt, output), new(1000, prompt, output)];
-        ServingReport report = ClusterSimulator.Run(PlanOf(planName), SmallDeployment.Cluster, SmallDeployment.Model, requests);
+        ServingReport report = ClusterSimulator.Run(
+            PlanOf(planName), SmallDeployment.Cluster, SmallDeployment.Model, requests, new SimulationOptions { Router = RouterKind.LeastDelay });
         Assert.Equal(0, report.WaitingSeconds.Mean, 1e-9);
         Assert.Equal(0, report.KvWaitSeconds, 1e-9);
         Assert.InRange(report.EndToEndSeconds.Mean, 1e-6, 900);
+    }
+
+    [Fact]
+    public void Waiting_OfARouterThatTakesTheSlowWay_IsNeverNegative()
+    {
+        SimulatedRequest[] requests = [.. Enumerable.Range(0, 20).Select(i => new SimulatedRequest(100.0 * i, 300, 60))];
+        foreach (RouterKind router in Enum.GetValues<RouterKind>())
+        {
+            ServingReport report = ClusterSimulator.Run(
+                SmallDeployment.FourSingles, SmallDeployment.Cluster, SmallDeployment.Model, requests, new SimulationOptions { Router = router });
+            Assert.All(report.Requests, r => Assert.True(r.EndSeconds - r.Request.ArrivalSeconds >= report.MeanServiceSeconds - 1e-9));
+        }
     }
 
     [Fact]

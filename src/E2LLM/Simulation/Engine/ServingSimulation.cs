@@ -34,8 +34,10 @@ internal sealed partial class ServingSimulation
     /// <param name="options">Policies.</param>
     /// <param name="sink">Takes the results.</param>
     /// <param name="replan">What re-planning needs; null where there is none.</param>
+    /// <param name="route">The two replicas that every request takes; null: the router of the options chooses.</param>
     public ServingSimulation(
-        IReadOnlyList<ReplicaModel> replicas, FairShareNetwork network, KvGeometry geometry, SimulationOptions options, IServingSink sink, Replanning? replan = null)
+        IReadOnlyList<ReplicaModel> replicas, FairShareNetwork network, KvGeometry geometry, SimulationOptions options, IServingSink sink,
+        Replanning? replan = null, (int Prefill, int Decode)? route = null)
     {
         _replanning = replan;
         (_network, _geometry, _options, _sink) = (network, geometry, options, sink);
@@ -44,7 +46,9 @@ internal sealed partial class ServingSimulation
             _replicas.Add(new ReplicaState(_replicas.Count, model, options, network));
         }
 
-        _router = RequestRouter.Create(options, _replicas, CanMove);
+        _router = route is { } fixedRoute
+            ? new FixedRouter(_replicas, CanMove, fixedRoute.Prefill, fixedRoute.Decode)
+            : RequestRouter.Create(options, _replicas, CanMove);
     }
 
     public double Now => _calendar.Now;
@@ -69,9 +73,6 @@ internal sealed partial class ServingSimulation
     /// <summary>The integral of the number of requests in the system over time: by Little's law the sum of their end-to-end times.</summary>
     public double RequestSeconds { get; private set; }
 
-    /// <summary>The request in flight, where it is the only one.</summary>
-    public RequestState? Single => InFlightCount == 1 ? _slots.Find(s => s.IsActive) : null;
-
     public long EventCount => _calendar.Taken;
 
     public ulong LogHash => _calendar.LogHash;
@@ -79,10 +80,8 @@ internal sealed partial class ServingSimulation
     /// <summary>Runs until every request is done.</summary>
     /// <param name="requests">In the order of arrival.</param>
     /// <param name="progress">Told the number of completed requests now and then.</param>
-    /// <param name="stopAfterTokens">Ends the run early, when that many tokens have come out.</param>
     /// <param name="cancellationToken">Stops the run.</param>
-    public void Run(
-        IEnumerable<SimulatedRequest> requests, IProgress<long>? progress = null, long stopAfterTokens = long.MaxValue, CancellationToken cancellationToken = default)
+    public void Run(IEnumerable<SimulatedRequest> requests, IProgress<long>? progress = null, CancellationToken cancellationToken = default)
     {
         using (_source = requests.GetEnumerator())
         {
@@ -95,11 +94,6 @@ internal sealed partial class ServingSimulation
             while (_calendar.TryTake(out SimulationEvent next))
             {
                 Handle(next);
-                if (GeneratedTokens >= stopAfterTokens)
-                {
-                    return;
-                }
-
                 if ((_calendar.Taken & 0xFFFFF) == 0)
                 {
                     cancellationToken.ThrowIfCancellationRequested();

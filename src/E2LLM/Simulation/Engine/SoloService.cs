@@ -1,19 +1,24 @@
+using E2LLM.Deployment;
 using E2LLM.Simulation.Models;
 
 namespace E2LLM.Simulation.Engine;
 
 /// <summary>
-/// The service of a request on the idle system under the same plan and policies: the same simulation with this request alone up to its second
-/// token, and from there the sum of its decode steps, which alone in a replica depend on the context only. Results are kept by length. Not thread-safe.
+/// The service of a request on the idle system under the same plan, on its best route: the same simulation with this request alone up to its second
+/// token, for every pair of replicas that could serve it, and from there the sum of its decode steps, which alone in a replica depend on the context only.
+/// The best route, and not the one that the router would take, so that a router gains nothing by sending idle requests the slow way. Not thread-safe.
 /// </summary>
 internal sealed class SoloService(
     IReadOnlyList<ReplicaModel> replicas, NetworkModel network, KvGeometry geometry, SimulationOptions options)
 {
     private readonly SimulationOptions _options = options with { Failures = [], Replan = null, Oversized = OversizedRequests.Drop };
     private readonly Dictionary<(int Prompt, int Output), SoloTimes> _known = [];
+    private readonly Dictionary<(int Prompt, int Phases, int From, int To), SoloStart> _starts = [];
 
     // For each replica: seconds of all single-sequence steps at contexts below an index.
     private readonly List<double>?[] _stepSums = new List<double>?[replicas.Count];
+
+    private readonly record struct SoloStart(double FirstToken, double KvReady, double SecondToken);
 
     /// <summary>Times of a request that has the system for itself.</summary>
     public SoloTimes Of(int promptTokens, int outputTokens)
@@ -23,16 +28,47 @@ internal sealed class SoloService(
             return known;
         }
 
-        var sink = new FirstSink();
-        var simulation = new ServingSimulation(replicas, new FairShareNetwork(network), geometry, _options, sink);
-        simulation.Run([new SimulatedRequest(0, promptTokens, outputTokens)], stopAfterTokens: outputTokens > 2 ? 2 : long.MaxValue);
-        RequestState? request = simulation.Single;
-        SoloTimes times = sink.Result is { } done
-            ? new SoloTimes(done.FirstTokenSeconds, done.EndSeconds, done.KvReadySeconds - done.FirstTokenSeconds)
-            : request is null
-                ? default
-                : new SoloTimes(request.FirstToken, request.LastToken + Steps(request.DecodeReplica, request.Context, outputTokens - 2), request.KvReady - request.FirstToken);
-        return _known[(promptTokens, outputTokens)] = times;
+        SoloTimes best = promptTokens == 0 && outputTokens == 0 ? default : new SoloTimes(double.NaN, double.PositiveInfinity, 0);
+        for (int from = 0; from < replicas.Count && best.EndToEndSeconds > 0; from++)
+        {
+            for (int to = 0; to < replicas.Count; to++)
+            {
+                if (IsRoute(from, to, promptTokens, outputTokens) && Times(from, to, promptTokens, outputTokens) is var times && times.EndToEndSeconds < best.EndToEndSeconds)
+                {
+                    best = times;
+                }
+            }
+        }
+
+        // Where roles forbid every route (all replicas of a role are gone for ever in the plan itself), there is nothing to compare with.
+        return _known[(promptTokens, outputTokens)] = double.IsFinite(best.EndToEndSeconds) ? best : default;
+    }
+
+    private bool IsRoute(int from, int to, int promptTokens, int outputTokens)
+    {
+        ReplicaModel source = replicas[from], target = replicas[to];
+        int whole = KvMemory.RoundUp(promptTokens + outputTokens);
+        return source.ServesPrefill && source.CanHold(KvMemory.RoundUp(Math.Max(1, promptTokens)))
+            && (outputTokens <= 1 ? from == to : target.ServesDecode && target.CanHold(whole) && (from == to || source.Role == ReplicaRole.Prefill));
+    }
+
+    private SoloTimes Times(int from, int to, int promptTokens, int outputTokens)
+    {
+        // Beyond the second token only the steps differ; the reservation for a longer output costs no time.
+        int phases = Math.Min(outputTokens, 2);
+        if (!_starts.TryGetValue((promptTokens, phases, from, to), out SoloStart start))
+        {
+            var sink = new FirstSink();
+            var simulation = new ServingSimulation(replicas, new FairShareNetwork(network), geometry, _options, sink, route: (from, to));
+            simulation.Run([new SimulatedRequest(0, promptTokens, phases)]);
+            start = sink.Result is { } done
+                ? new SoloStart(done.FirstTokenSeconds, done.KvReadySeconds, done.EndSeconds)
+                : new SoloStart(double.NaN, double.NaN, double.PositiveInfinity);
+            _starts[(promptTokens, phases, from, to)] = start;
+        }
+
+        double end = outputTokens > 2 ? start.SecondToken + Steps(to, promptTokens + 2, outputTokens - 2) : start.SecondToken;
+        return new SoloTimes(start.FirstToken, end, start.KvReady - start.FirstToken);
     }
 
     // Seconds of `count` steps of a single sequence whose first has `context` positions to attend to.

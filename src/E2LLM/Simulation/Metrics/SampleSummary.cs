@@ -5,7 +5,7 @@ namespace E2LLM.Simulation.Metrics;
 /// <summary>
 /// One metric over all requests of a run. Definitions (all seconds, of one request; sources: the papers of E2LLM, Splitwise and DistServe):
 /// end-to-end = last token - arrival; TTFT = first token - arrival; TPOT = (last token - first token) / (output tokens - 1);
-/// waiting = end-to-end - end-to-end of the same request alone on the idle system under the same plan; longest gap = longest time between two of its tokens.
+/// waiting = end-to-end - end-to-end of the same request alone on the idle system under the same plan, on its best route; longest gap = longest time between two of its tokens.
 /// Percentiles interpolate linearly between order statistics. Immutable.
 /// </summary>
 /// <param name="Mean">Arithmetic mean; NaN where there are no samples.</param>

@@ -6,6 +6,9 @@ namespace E2LLM.Simulation.Models;
 /// <summary>Turns a plan on a cluster into replicas that can be simulated. Stateless.</summary>
 internal static class ReplicaModels
 {
+    // Context at which routers reckon with the length of a decode step; the simulated steps themselves have the real one.
+    private const double MiddlingContextTokens = 1024;
+
     /// <summary>Builds all replicas of <paramref name="plan"/>.</summary>
     /// <exception cref="ArgumentException">The plan does not fit the cluster or the model; the message names the replica and the stage.</exception>
     public static ReplicaModel[] Build(DeploymentPlan plan, Cluster cluster, ModelCost model, int chunkTokens)
@@ -50,15 +53,17 @@ internal static class ReplicaModels
             throw new ArgumentException($"Replica {replica.Name} holds layers [0, {next}) of a model with {model.LayerCount}.");
         }
 
+        int slots = replica.DecodeSlots > 0 ? replica.DecodeSlots : LentSlots(stages);
         return new ReplicaModel
         {
             Name = replica.Name,
             Role = replica.Role,
-            DecodeSlots = replica.DecodeSlots > 0 ? replica.DecodeSlots : LentSlots(stages),
+            DecodeSlots = slots,
+            StepSecondsBySequences = [.. Enumerable.Range(0, slots + 1).Select(n => n == 0 ? 0 : StepSeconds(stages, n, cluster, model))],
             Stages = stages,
             HiddenStateBytes = model.HiddenStateBytes,
             PrefillTokensPerSecond = replica.PrefillTokensPerSecond > 0 ? replica.PrefillTokensPerSecond : PrefillRate(stages, chunkTokens),
-            DecodeTokensPerSecond = replica.DecodeTokensPerSecond > 0 ? replica.DecodeTokensPerSecond : DecodeRate(stages, Math.Max(1, replica.DecodeSlots)),
+            DecodeTokensPerSecond = replica.DecodeTokensPerSecond > 0 ? replica.DecodeTokensPerSecond : slots / StepSeconds(stages, slots, cluster, model),
         };
     }
 
@@ -97,10 +102,21 @@ internal static class ReplicaModels
     private static double PrefillRate(List<StageModel> stages, int chunkTokens) =>
         chunkTokens / stages.Max(s => s.Times.PassSeconds(chunkTokens, 0, 0, 0, 1));
 
-    private static double DecodeRate(List<StageModel> stages, int slots)
+    private static double StepSeconds(List<StageModel> stages, int sequences, Cluster cluster, ModelCost model)
     {
-        int batch = (slots + stages.Count - 1) / stages.Count;
-        double[] seconds = [.. stages.Select(s => s.Times.PassSeconds(0, 0, batch, 512, batch))];
-        return slots / Math.Max(seconds.Sum(), Math.Min(stages.Count, slots) * seconds.Max());
+        int lanes = Math.Min(stages.Count, sequences), batch = (sequences + lanes - 1) / lanes;
+        double sum = 0, slowest = 0;
+        for (int i = 0; i < stages.Count; i++)
+        {
+            double seconds = stages[i].Times.PassSeconds(0, 0, batch, MiddlingContextTokens, batch);
+            sum += seconds;
+            slowest = Math.Max(slowest, seconds);
+            if (i > 0 && cluster.FindLink(stages[i - 1].DeviceName, stages[i].DeviceName) is { } link)
+            {
+                sum += link.TransferSeconds(batch * model.HiddenStateBytes);
+            }
+        }
+
+        return Math.Max(sum, lanes * slowest);
     }
 }

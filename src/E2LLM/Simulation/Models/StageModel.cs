@@ -63,6 +63,14 @@ internal sealed record ReplicaModel
     /// <summary>Output tokens per second with all slots busy that routers reckon with.</summary>
     public required double DecodeTokensPerSecond { get; init; }
 
+    /// <summary>Seconds of a decode step with so many sequences (index) at a middling context; empty: <c>slots / rate</c> for any number.</summary>
+    public IReadOnlyList<double> StepSecondsBySequences { get; init; } = [];
+
+    /// <summary>Seconds of a decode step with <paramref name="sequences"/> sequences, those beyond the slots aside.</summary>
+    public double StepSeconds(int sequences) => StepSecondsBySequences.Count == 0
+        ? DecodeSlots / DecodeTokensPerSecond
+        : StepSecondsBySequences[Math.Clamp(sequences, 0, StepSecondsBySequences.Count - 1)];
+
     public bool ServesPrefill => Role != ReplicaRole.Decode;
 
     public bool ServesDecode => Role != ReplicaRole.Prefill;

@@ -6,7 +6,7 @@ namespace E2LLM.Simulation.Policies;
 /// <summary>
 /// Splitwise's scheduler on a physical cluster: both replicas of a request are chosen at its arrival. While every prompt queue is longer than the
 /// limit, a decode replica is lent to prefill; while no decode replica has memory left, a prefill replica is lent to decode; a lent replica
-/// goes back when it is idle. In its strongest form: replicas are unlike here, so they are compared by estimated wait and not by tokens, and a
+/// goes back when it is idle. In its strongest form: replicas are unlike here, so they are compared by estimated delay (of all, as in LeastDelayRouter) and not by tokens, and a
 /// replica is lent only where that is expected to be sooner. Source: ISCA 2024, and splitwise-sim's MixedPoolScheduler.
 /// </summary>
 internal sealed class MixedPoolRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove, int promptTokenLimit) : RequestRouter(replicas, canMove)
@@ -66,8 +66,8 @@ internal sealed class MixedPoolRouter(IReadOnlyList<ReplicaState> replicas, Func
     }
 
     /// <inheritdoc/>
-    protected override double PrefillKey(ReplicaState replica, RequestState request) => WaitEstimate.PrefillSeconds(replica, request);
+    protected override double PrefillKey(ReplicaState replica, RequestState request) => LeastDelayRouter.Prefill(replica, request);
 
     /// <inheritdoc/>
-    protected override double DecodeKey(ReplicaState replica, RequestState request) => WaitEstimate.DecodeSeconds(replica, request);
+    protected override double DecodeKey(ReplicaState replica, RequestState request) => LeastDelayRouter.Decode(replica, request);
 }

@@ -18,6 +18,7 @@ internal abstract class RequestRouter(IReadOnlyList<ReplicaState> replicas, Func
         RouterKind.MixedPool => new MixedPoolRouter(replicas, canMove, options.MixedPoolPromptTokens),
         RouterKind.PowerOfTwo => new PowerOfTwoRouter(replicas, canMove, options.Seed),
         RouterKind.CentralQueue => new CentralQueueRouter(replicas, canMove),
+        RouterKind.LeastDelay => new LeastDelayRouter(replicas, canMove),
         _ => throw new ArgumentOutOfRangeException(nameof(options), options.Router, "Unknown router."),
     };
 

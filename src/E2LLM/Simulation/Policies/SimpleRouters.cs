@@ -85,3 +85,13 @@ internal sealed class CentralQueueRouter(IReadOnlyList<ReplicaState> replicas, F
     /// <inheritdoc/>
     protected override double DecodeKey(ReplicaState replica, RequestState request) => WaitEstimate.DecodeSeconds(replica, request);
 }
+
+/// <summary>Every request takes the same two replicas: what a request would get on that route.</summary>
+internal sealed class FixedRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove, int prefill, int decode) : RequestRouter(replicas, canMove)
+{
+    /// <inheritdoc/>
+    protected override double PrefillKey(ReplicaState replica, RequestState request) => replica.Index == prefill ? 0 : double.PositiveInfinity;
+
+    /// <inheritdoc/>
+    protected override double DecodeKey(ReplicaState replica, RequestState request) => replica.Index == decode ? 0 : double.PositiveInfinity;
+}

@@ -11,20 +11,36 @@ internal static class WaitEstimate
         (replica.PendingPromptTokens + request.PrefillTokens) / replica.Model.PrefillTokensPerSecond;
 
     /// <summary>
-    /// Seconds until the last token would be there: the wait for a slot, <c>requests ahead of the slots * mean tokens left / rate</c>, and the own tokens at
-    /// the pace of a full replica, <c>tokens * slots / rate</c>.
+    /// Seconds until the last token would be there: the wait for a slot, <c>requests ahead of the slots * mean tokens left / rate</c>, and the own
+    /// tokens at the pace of the replica with this request among its sequences.
     /// </summary>
     public static double DecodeSeconds(ReplicaState replica, RequestState request)
     {
-        int slots = replica.Model.DecodeSlots, ahead = replica.PendingDecodes - slots + 1;
-        double rate = replica.Model.DecodeTokensPerSecond;
-        double wait = ahead > 0 ? ahead * ((double)replica.PendingOutputTokens / replica.PendingDecodes) / rate : 0;
-        return wait + ((request.OutputTokens - request.GeneratedTokens) * (double)slots / rate);
+        int sequences = Sequences(replica), ahead = sequences - replica.Model.DecodeSlots + 1;
+        double wait = ahead > 0 ? ahead * ((double)replica.PendingOutputTokens / Math.Max(1, replica.PendingDecodes)) / replica.Model.DecodeTokensPerSecond : 0;
+        return wait + ((request.OutputTokens - request.GeneratedTokens) * replica.Model.StepSeconds(sequences + 1));
     }
 
     /// <summary>Both phases on one replica.</summary>
     public static double MixedSeconds(ReplicaState replica, RequestState request) =>
         PrefillSeconds(replica, request) + DecodeSeconds(replica, request);
+
+    /// <summary>Seconds by which the others get later if this request decodes here: every token that they have left, times what the step grows by.</summary>
+    public static double DecodeBurden(ReplicaState replica)
+    {
+        int sequences = Sequences(replica);
+        return sequences >= replica.Model.DecodeSlots
+            ? 0
+            : replica.PendingOutputTokens * (replica.Model.StepSeconds(sequences + 1) - (sequences > 0 ? replica.Model.StepSeconds(sequences) : 0));
+    }
+
+    /// <summary>Seconds by which decoding sequences get later if this prompt is computed beside them.</summary>
+    public static double PrefillBurden(ReplicaState replica, RequestState request) =>
+        replica.PendingDecodes * (request.PrefillTokens / replica.Model.PrefillTokensPerSecond);
+
+    // Prompts that wait in a mixed replica will decode there too.
+    private static int Sequences(ReplicaState replica) =>
+        replica.PendingDecodes + (replica.Model.Role == ReplicaRole.Mixed ? replica.PrefillQueue.Count : 0);
 }
 
 /// <summary>Joins the shortest estimated wait, own service included. A replica that does both phases is judged by both, one that only prefills by itself and the best decode replica.</summary>
@@ -41,7 +57,7 @@ internal sealed class JsqWaitRouter(IReadOnlyList<ReplicaState> replicas, Func<i
         double decode = double.PositiveInfinity;
         foreach (ReplicaState other in Replicas)
         {
-            if (other.AcceptsDecode && other.Model.Role == ReplicaRole.Decode)
+            if (other.AcceptsDecode)
             {
                 decode = Math.Min(decode, WaitEstimate.DecodeSeconds(other, request));
             }
@@ -52,4 +68,41 @@ internal sealed class JsqWaitRouter(IReadOnlyList<ReplicaState> replicas, Func<i
 
     /// <inheritdoc/>
     protected override double DecodeKey(ReplicaState replica, RequestState request) => WaitEstimate.DecodeSeconds(replica, request);
+}
+
+/// <summary>
+/// Joins where the request delays everybody least, itself included: its own estimated time plus what it adds to those that it would join. In a batch every
+/// sequence slows the others a little, and a prompt beside decoding sequences slows them a lot; a router that asks only for the own time crowds the fastest replica.
+/// </summary>
+internal sealed class LeastDelayRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove) : RequestRouter(replicas, canMove)
+{
+    /// <summary>Own time and burden of decoding at a replica.</summary>
+    public static double Decode(ReplicaState replica, RequestState request) => WaitEstimate.DecodeSeconds(replica, request) + WaitEstimate.DecodeBurden(replica);
+
+    /// <summary>Own time and burden of a prompt at a replica.</summary>
+    public static double Prefill(ReplicaState replica, RequestState request) =>
+        WaitEstimate.PrefillSeconds(replica, request) + WaitEstimate.PrefillBurden(replica, request);
+
+    /// <inheritdoc/>
+    protected override double PrefillKey(ReplicaState replica, RequestState request)
+    {
+        if (replica.Model.Role == ReplicaRole.Mixed)
+        {
+            return Prefill(replica, request) + Decode(replica, request);
+        }
+
+        double decode = double.PositiveInfinity;
+        foreach (ReplicaState other in Replicas)
+        {
+            if (other.AcceptsDecode)
+            {
+                decode = Math.Min(decode, Decode(other, request));
+            }
+        }
+
+        return Prefill(replica, request) + (double.IsFinite(decode) ? decode : 0);
+    }
+
+    /// <inheritdoc/>
+    protected override double DecodeKey(ReplicaState replica, RequestState request) => Decode(replica, request);
 }
