@@ -87,6 +87,7 @@ public sealed class Dispatcher : IAsyncDisposable
     }
 
     /// <summary>Prepares a request; enumerating the result runs it.</summary>
+    /// <param name="request">What to generate. Ends early where the model's context is full.</param>
     /// <exception cref="ArgumentException">The request is not valid.</exception>
     /// <exception cref="ObjectDisposedException">The dispatcher was disposed.</exception>
     public ServedRequest Serve(ServingRequest request)
@@ -115,7 +116,7 @@ public sealed class Dispatcher : IAsyncDisposable
     {
         ServingRequest request = served.Request;
         List<int> known = [.. request.PromptIds];
-        int remaining = request.MaxTokenCount;
+        int remaining = Math.Min(request.MaxTokenCount, ContextRoom(known.Count));
         Exception? loss = null;
         for (int attempt = 0; ; attempt++)
         {
@@ -148,6 +149,15 @@ public sealed class Dispatcher : IAsyncDisposable
 
             served.Update(static report => report with { RecoveryCount = report.RecoveryCount + 1 });
         }
+    }
+
+    /// <summary>Tokens that the model's context has room for behind a prompt.</summary>
+    private int ContextRoom(int promptCount)
+    {
+        int context = Replicas is [Replica any, ..] ? any.Model.Shape.ContextLength : int.MaxValue;
+        return promptCount < context
+            ? context - promptCount
+            : throw new ArgumentOutOfRangeException(nameof(promptCount), promptCount, $"A prompt of {promptCount} tokens leaves no room in the model's context of {context}.");
     }
 
     private bool CanRecover(Exception error, int attempt, CancellationToken cancellationToken) =>

@@ -14,14 +14,13 @@ namespace E2LLM.Replicas;
 public sealed class Replica : IAsyncDisposable
 {
     private readonly ReplicaOptions _options;
-    private readonly ModelIdentity _model;
     private readonly DialedPeer[] _stages;
     private readonly ReplicaDriver _driver;
 
     private Replica(ReplicaPlan plan, ModelIdentity model, ReplicaOptions options, ulong session)
     {
         Plan = plan;
-        _model = model;
+        Model = model;
         _options = options;
         Session = session;
         _stages = new DialedPeer[plan.Stages.Count];
@@ -31,6 +30,9 @@ public sealed class Replica : IAsyncDisposable
 
     /// <summary>The part of the plan that is driven.</summary>
     public ReplicaPlan Plan { get; }
+
+    /// <summary>Model that its stages hold.</summary>
+    public ModelIdentity Model { get; }
 
     /// <summary>Name, as in the plan.</summary>
     public string Name => Plan.Name;
@@ -158,7 +160,7 @@ public sealed class Replica : IAsyncDisposable
         var hello = new HelloMessage
         {
             Purpose = ConnectionPurpose.Driver, From = _options.Name, To = stage.Device, Session = Session, Nonce = 0,
-            Role = RoleOf(stage), ElementType = _options.KvElementType, Model = _model,
+            Role = RoleOf(stage), ElementType = _options.KvElementType, Model = Model,
         };
         try
         {

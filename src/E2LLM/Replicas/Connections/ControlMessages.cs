@@ -40,7 +40,7 @@ internal enum FaultCode : byte
     /// <summary>The logits of the sequence held a NaN.</summary>
     Numerics = 3,
 
-    /// <summary>A neighbour of the stage is lost; the session is over.</summary>
+    /// <summary>A neighbour of the stage is lost; the session is over, or only the sequence where one is named.</summary>
     PeerLost = 4,
 
     /// <summary>The stage itself cannot go on; the session is over.</summary>

@@ -41,7 +41,7 @@ internal sealed class KvLink : IAsyncDisposable
 
         if (!_chunks.Writer.TryWrite(new Chunk(sequence, target, firstPosition, count)))
         {
-            Fail(target.Sequence, "the link is closed.");
+            Fail(FaultCode.PeerLost, target.Sequence, "the link is closed.");
         }
     }
 
@@ -87,7 +87,7 @@ internal sealed class KvLink : IAsyncDisposable
             _chunks.Writer.TryComplete();
             foreach (ulong sequence in _pending.Keys)
             {
-                Fail(sequence, reason);
+                Fail(FaultCode.PeerLost, sequence, reason);
             }
         }
     }
@@ -165,18 +165,18 @@ internal sealed class KvLink : IAsyncDisposable
                 break;
             case FrameKind.Fault:
                 FaultMessage fault = FaultMessage.Read(frame);
-                Fail(fault.Sequence, fault.Text);
+                Fail(FaultCode.Transfer, fault.Sequence, fault.Text);
                 break;
             default:
                 throw new KvTransferException("kind", frame.Offset + 6, $"A frame of kind {frame.Kind} is not expected by a sender of keys and values.");
         }
     }
 
-    private void Fail(ulong targetSequence, string text)
+    private void Fail(FaultCode code, ulong targetSequence, string text)
     {
         if (_pending.TryRemove(targetSequence, out Pending? pending))
         {
-            _session.Report(new FaultMessage(FaultCode.Transfer, pending.Sequence.Id, _peer.Peer, text));
+            _session.Report(new FaultMessage(code, pending.Sequence.Id, _peer.Peer, text));
         }
     }
 

@@ -1,4 +1,3 @@
-using System.Buffers;
 using E2LLM.Deployment;
 using E2LLM.Replicas.Connections;
 using E2LLM.Scheduling;
@@ -251,7 +250,9 @@ internal sealed class ReplicaDriver(ReplicaPlan plan, ReplicaOptions options, in
             if (_sequences.TryGetValue(fault.Sequence, out ReplicaSequence? sequence))
             {
                 _scheduler.Remove(sequence.Scheduled);
-                sequence.Fail(new SequenceFailedException(fault.Peer, stage, fault.Code != FaultCode.Numerics, fault.Text));
+                sequence.Fail(fault.Code == FaultCode.PeerLost
+                    ? new PeerLostException(fault.Peer, -1, PeerLossReason.Closed, fault.Text)
+                    : new SequenceFailedException(fault.Peer, stage, fault.Code != FaultCode.Numerics, fault.Text));
                 Pump();
             }
         }
@@ -294,29 +295,14 @@ internal sealed class ReplicaDriver(ReplicaPlan plan, ReplicaOptions options, in
         }
     }
 
-    /// <summary>Sends steps as long as any are due. Called under the lock.</summary>
+    /// <summary>Sends steps while any are due. Called under the lock.</summary>
     private void Pump()
     {
         while (_error is null && _scheduler.TryNext(_items))
         {
-            var items = new List<StepItem>(_items.Count);
-            int tokens = _items.Sum(item => item.TokenCount), at = 0;
-            byte[] ids = ArrayPool<byte>.Shared.Rent(tokens * sizeof(int));
-            foreach (ScheduledItem item in _items)
-            {
-                items.Add(new StepItem(_byScheduled[item.Sequence].Id, item.FirstPosition, item.TokenCount, item.Samples));
-                for (int i = 0; i < item.TokenCount; i++)
-                {
-                    System.Buffers.Binary.BinaryPrimitives.WriteInt32LittleEndian(ids.AsSpan(at), item.Sequence.Tokens[item.FirstPosition + i]);
-                    at += sizeof(int);
-                }
-            }
-
-            var step = new StepMessage(_nextStep++, items);
-            _steps.Add(step.Step);
-            var header = new HeaderWriter();
-            step.Write(header);
-            _firstStage!.Send(OutgoingFrame.WithRented(FrameKind.Step, header.ToArray(), ids, at));
+            ulong step = _nextStep++;
+            _steps.Add(step);
+            _firstStage!.Send(StepFrame.Create(step, _items, item => _byScheduled[item.Sequence].Id));
         }
     }
 

@@ -14,6 +14,7 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
     private ReplicaSequence? _decoding;
     private Replica? _source;
     private int _delivered;
+    private int _first;
 
     /// <summary>Whether the prompt is read where the tokens are generated: nothing moves.</summary>
     private bool IsLocal => decode is null || ReferenceEquals(prefill, decode);
@@ -22,6 +23,18 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
     /// <exception cref="PeerLostException">A replica of this attempt is lost.</exception>
     /// <exception cref="SequenceFailedException">The sequence failed.</exception>
     public async ValueTask<int?> NextAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await AdvanceAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (PeerLostException lost) when (lost.StageIndex < 0 && StageOf(lost.Peer) >= 0)
+        {
+            throw lost.At(StageOf(lost.Peer));
+        }
+    }
+
+    private async ValueTask<int?> AdvanceAsync(CancellationToken cancellationToken)
     {
         if (_source is null)
         {
@@ -70,8 +83,6 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
         return ValueTask.CompletedTask;
     }
 
-    private int _first;
-
     /// <summary>Opens the request and waits until its prompt is through.</summary>
     private async Task<int?> FirstAsync(CancellationToken cancellationToken)
     {
@@ -119,6 +130,11 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
         _prefilling = null;
         decode!.Start(_decoding, _first);
     }
+
+    /// <summary>A loss seen from the other replica comes without the stage's number.</summary>
+    private int StageOf(string peer) =>
+        prefill.Plan.Stages.Concat(decode?.Plan.Stages ?? []).Where(stage => stage.Device == peer)
+            .Select(stage => Math.Max(prefill.Plan.Stages.ToList().IndexOf(stage), decode?.Plan.Stages.ToList().IndexOf(stage) ?? -1)).FirstOrDefault(-1);
 
     private SequenceStart Start(int tokens) => new()
     {

@@ -71,7 +71,7 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
             default:
                 foreach (ReceivedMessage message in _messages.Values)
                 {
-                    message.Session.Report(new FaultMessage(FaultCode.Transfer, message.Sequence.Id, _hello.From, why));
+                    message.Session.Report(new FaultMessage(FaultCode.PeerLost, message.Sequence.Id, _hello.From, why));
                 }
 
                 break;
