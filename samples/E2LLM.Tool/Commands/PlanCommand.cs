@@ -1,8 +1,9 @@
 using System.CommandLine;
 using E2LLM.Costs;
+using E2LLM.Deployment;
 using E2LLM.Planning;
+using E2LLM.Samples;
 using E2LLM.Tool.CommandLine;
-using E2LLM.Tool.Running;
 
 namespace E2LLM.Tool.Commands;
 
@@ -66,7 +67,7 @@ internal static class PlanCommand
             }
             else
             {
-                PlanText.Write(console.Out, result.Plan);
+                console.Out.Write(DeploymentPlanText.Draw(result.Plan));
             }
 
             return Task.FromResult(0);

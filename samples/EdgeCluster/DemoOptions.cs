@@ -1,0 +1,82 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Globalization;
+
+namespace E2LLM.Samples.EdgeCluster;
+
+/// <summary>What the user asked for on the command line.</summary>
+internal sealed record DemoOptions
+{
+    public const string Usage = """
+        usage: EdgeCluster [options]
+          --model PATH       a GGUF model (default: the embedded one); with --plan-only also a shape in JSON
+          --cluster PATH     devices and links in JSON (default: the embedded twelve)
+          --prompt TEXT      continue this text, once greedily and once sampled (default: six prompts of our own)
+          --max-tokens N     tokens to generate for each prompt (default 80)
+          --seed N           seed of the planner and of the sampling (default 1)
+          --plan-only        plan, show the plan, and stop
+        """;
+
+    public string ModelPath { get; private init; } = Path.Combine(AppContext.BaseDirectory, "tinytales-3.9m-q8_0.gguf");
+
+    public string ClusterPath { get; private init; } = Path.Combine(AppContext.BaseDirectory, "cluster.json");
+
+    public string WorkloadPath { get; } = Path.Combine(AppContext.BaseDirectory, "workload.json");
+
+    public string? Prompt { get; private init; }
+
+    public int MaxTokens { get; private init; } = 80;
+
+    public ulong Seed { get; private init; } = 1;
+
+    public bool PlanOnly { get; private init; }
+
+    /// <summary>Reads the arguments, or says what is wrong with them.</summary>
+    public static bool TryParse(string[] args, [NotNullWhen(true)] out DemoOptions? options, [NotNullWhen(false)] out string? problem)
+    {
+        options = null;
+        var read = new DemoOptions();
+        for (int i = 0; i < args.Length; i++)
+        {
+            if (args[i] == "--plan-only")
+            {
+                read = read with { PlanOnly = true };
+                continue;
+            }
+
+            if (args[i] is not ("--model" or "--cluster" or "--prompt" or "--max-tokens" or "--seed"))
+            {
+                problem = $"unknown option '{args[i]}'";
+                return false;
+            }
+
+            if (i + 1 == args.Length)
+            {
+                problem = $"{args[i]} needs a value";
+                return false;
+            }
+
+            if (read.With(args[i], args[i + 1]) is not { } next)
+            {
+                problem = $"{args[i]} cannot be '{args[i + 1]}'";
+                return false;
+            }
+
+            read = next;
+            i++;
+        }
+
+        options = read;
+        problem = null;
+        return true;
+    }
+
+    private DemoOptions? With(string name, string value) => name switch
+    {
+        "--model" => File.Exists(value) ? this with { ModelPath = value } : null,
+        "--cluster" => File.Exists(value) ? this with { ClusterPath = value } : null,
+        "--prompt" => value.Length > 0 ? this with { Prompt = value } : null,
+        "--max-tokens" => int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out int count) && count > 0 ? this with { MaxTokens = count } : null,
+        "--seed" => ulong.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out ulong seed) ? this with { Seed = seed } : null,
+        _ => null,
+    };
+}

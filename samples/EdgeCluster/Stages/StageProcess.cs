@@ -1,0 +1,87 @@
+using System.Diagnostics;
+using System.Globalization;
+
+namespace E2LLM.Samples.EdgeCluster.Stages;
+
+/// <summary>One child process that runs a stage. It ends with this object; it also ends by itself when this process does, however that happens.</summary>
+internal sealed class StageProcess : IAsyncDisposable
+{
+    private static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(60), EndLimit = TimeSpan.FromSeconds(3);
+    private readonly Process process;
+
+    private StageProcess(string device, Process process)
+    {
+        Device = device;
+        this.process = process;
+    }
+
+    public string Device { get; }
+
+    /// <summary>Where it listens.</summary>
+    public int Port { get; private set; }
+
+    /// <summary>Bytes of weights that it holds.</summary>
+    public long WeightBytes { get; private set; }
+
+    /// <summary>Starts this program again as a stage.</summary>
+    public static StageProcess Start(StageSettings settings)
+    {
+        // Under "dotnet EdgeCluster.dll" this process is dotnet itself, which wants the assembly first.
+        string program = Environment.ProcessPath!;
+        bool isHost = Path.GetFileNameWithoutExtension(program).Equals("dotnet", StringComparison.OrdinalIgnoreCase);
+        string[] assembly = isHost ? [typeof(StageProcess).Assembly.Location] : [];
+        var start = new ProcessStartInfo(program, [.. assembly, "stage", .. settings.ToArguments()])
+        {
+            RedirectStandardInput = true, RedirectStandardOutput = true, UseShellExecute = false,
+        };
+        return new StageProcess(settings.Device, Process.Start(start) ?? throw new IOException($"Cannot start {program}."));
+    }
+
+    /// <summary>Waits for the stage to have loaded and to listen.</summary>
+    public async Task WaitUntilReadyAsync(CancellationToken ct)
+    {
+        string? line;
+        try
+        {
+            line = await process.StandardOutput.ReadLineAsync(ct).AsTask().WaitAsync(StartLimit, ct);
+        }
+        catch (TimeoutException late)
+        {
+            throw new IOException($"The stage on {Device} was not ready within {StartLimit.TotalSeconds:F0} s.", late);
+        }
+
+        string[] fields = line?.Split(' ') ?? [];
+        if (fields.Length != 2)
+        {
+            throw new IOException($"The stage on {Device} ended before it was ready.");
+        }
+
+        Port = int.Parse(fields[0], CultureInfo.InvariantCulture);
+        WeightBytes = long.Parse(fields[1], CultureInfo.InvariantCulture);
+    }
+
+    /// <summary>Tells the stage where all others are.</summary>
+    public Task SendAsync(string addresses, CancellationToken ct) => SendLineAsync(addresses.AsMemory(), ct);
+
+    public async ValueTask DisposeAsync()
+    {
+        try
+        {
+            process.StandardInput.Close();
+            using var limit = new CancellationTokenSource(EndLimit);
+            await process.WaitForExitAsync(limit.Token);
+        }
+        catch (Exception problem) when (problem is OperationCanceledException or IOException)
+        {
+            process.Kill(entireProcessTree: true);
+        }
+
+        process.Dispose();
+    }
+
+    private async Task SendLineAsync(ReadOnlyMemory<char> line, CancellationToken ct)
+    {
+        await process.StandardInput.WriteLineAsync(line, ct);
+        await process.StandardInput.FlushAsync(ct);
+    }
+}

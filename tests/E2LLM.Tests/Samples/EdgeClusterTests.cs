@@ -1,0 +1,128 @@
+using System.Diagnostics;
+using E2LLM.Costs;
+using E2LLM.Deployment;
+using E2LLM.Samples.EdgeCluster;
+using E2LLM.Tests.Support;
+
+namespace E2LLM.Tests.Samples;
+
+/// <summary>The main sample as its users run it, shortened, and what its cluster file promises.</summary>
+public sealed class EdgeClusterTests
+{
+    [Fact]
+    public void ClusterFile_EmbeddedModel_IsPlannedIntoSeveralReplicasOfSeveralStages()
+    {
+        Cluster cluster = Cluster.Parse(File.ReadAllText(Repository.PathOf("samples/EdgeCluster/cluster.json")));
+        Workload workload = Workload.Parse(File.ReadAllText(Repository.PathOf("samples/EdgeCluster/workload.json")));
+        Assert.True(DemoOptions.TryParse([], out DemoOptions? options, out _));
+        ModelCost model = Demo.ReadModel(options.ModelPath);
+        Assert.Equal(12, cluster.Devices.Count);
+        Assert.Equal(12, cluster.Devices.Select(device => device with { Name = "" }).Distinct().Count());
+        Assert.True(cluster.Devices.Select(device => device.Name.Split('-')[0]).Distinct().Count() >= 5);
+        long whole = model.WeightBytes(new LayerRange(0, model.LayerCount), embedding: true, head: true);
+        Assert.All(cluster.Devices, device => Assert.True(device.MemoryBytes < whole, $"{device.Name} holds the model whole"));
+
+        DeploymentPlan plan = Demo.MakePlan(cluster, model, workload, options, CancellationToken.None).Plan!;
+        Assert.All(plan.Replicas, replica => Assert.True(replica.Stages.Count >= 2));
+        Assert.True(plan.Replicas.Count(replica => replica.Role == ReplicaRole.Prefill) >= 2);
+        Assert.True(plan.Replicas.Count(replica => replica.Role == ReplicaRole.Decode) >= 2);
+    }
+
+    [Fact]
+    public async Task Demo_ShortRun_GivesTheTokensOfASingleProcess()
+    {
+        using Process demo = Start("--max-tokens", "12", "--seed", "3");
+        string output = await ReadAsync(demo);
+        Assert.True(demo.ExitCode == 0, output);
+        Assert.Contains("\nSAME: each of the 72 tokens", output, StringComparison.Ordinal);
+        Assert.Contains("KV moved", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Demo_OwnPrompt_IsServedGreedilyAndSampled()
+    {
+        using Process demo = Start("--prompt", "Tom had a cat", "--max-tokens", "6");
+        string output = await ReadAsync(demo);
+        Assert.True(demo.ExitCode == 0, output);
+        Assert.Contains("(1 greedy requests, 1 sampled)", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Demo_PlanOnlyAtRealScale_PlansAndStops()
+    {
+        using Process demo = Start(
+            "--plan-only", "--cluster", Repository.PathOf("samples/EdgeCluster/cluster-real.json"), "--model", Repository.PathOf("samples/EdgeCluster/model-8b.json"));
+        string output = await ReadAsync(demo);
+        Assert.True(demo.ExitCode == 0, output);
+        Assert.Contains("Plan for llama-3.1-8b", output, StringComparison.Ordinal);
+        Assert.DoesNotContain("Starting", output, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("--cluster", "no-such-file.json")]
+    [InlineData("--max-tokens", "0")]
+    [InlineData("--max-tokens")]
+    [InlineData("--frobnicate")]
+    public async Task Demo_WrongOption_ShowsUsage(params string[] args)
+    {
+        using Process demo = Start(args);
+        string output = await ReadAsync(demo);
+        Assert.Equal(2, demo.ExitCode);
+        Assert.Contains("usage: EdgeCluster", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Demo_KilledParent_LeavesNoStageBehind()
+    {
+        if (!OperatingSystem.IsLinux())
+        {
+            Console.WriteLine("skipped: child processes are listed on Linux only");
+            return;
+        }
+
+        using Process demo = Start("--max-tokens", "400");
+        string line;
+        do
+        {
+            line = await demo.StandardOutput.ReadLineAsync() ?? throw new InvalidOperationException("the demo ended early");
+        }
+        while (!line.StartsWith("Each loaded its own layers alone", StringComparison.Ordinal));
+
+        int[] children = [.. Directory.GetDirectories($"/proc/{demo.Id}/task")
+            .SelectMany(task => File.ReadAllText(Path.Combine(task, "children")).Split(' ', StringSplitOptions.RemoveEmptyEntries))
+            .Select(int.Parse)];
+        Assert.Equal(12, children.Length);
+        demo.Kill();
+        await demo.WaitForExitAsync();
+        for (int i = 0; i < 150 && children.Any(IsAlive); i++)
+        {
+            await Task.Delay(200);
+        }
+
+        Assert.DoesNotContain(children, IsAlive);
+    }
+
+    private static bool IsAlive(int id) =>
+        File.Exists($"/proc/{id}/cmdline") && File.ReadAllText($"/proc/{id}/cmdline").Contains("EdgeCluster", StringComparison.Ordinal);
+
+    private static Process Start(params string[] args) => Process.Start(new ProcessStartInfo("dotnet", [typeof(Demo).Assembly.Location, .. args])
+    {
+        RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false,
+    })!;
+
+    private static async Task<string> ReadAsync(Process process)
+    {
+        using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(2));
+        try
+        {
+            Task<string> output = process.StandardOutput.ReadToEndAsync(limit.Token), error = process.StandardError.ReadToEndAsync(limit.Token);
+            await process.WaitForExitAsync(limit.Token);
+            return "\n" + await output + await error;
+        }
+        catch (OperationCanceledException)
+        {
+            process.Kill(entireProcessTree: true);
+            throw;
+        }
+    }
+}
