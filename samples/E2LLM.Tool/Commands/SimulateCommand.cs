@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using E2LLM.Costs;
 using E2LLM.Deployment;
+using E2LLM.Samples;
 using E2LLM.Simulation;
 using E2LLM.Simulation.Metrics;
 using E2LLM.Simulation.Reporting;
