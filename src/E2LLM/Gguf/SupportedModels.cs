@@ -1,3 +1,5 @@
+using System.Text;
+
 namespace E2LLM.Gguf;
 
 /// <summary>
@@ -23,4 +25,25 @@ public static class SupportedModels
         "gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "exaone4", "gigachat", "a.x-4.0", "mellum",
         "smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2",
     ];
+
+    /// <summary>The lists above as a Markdown table, for the README between <c>&lt;!-- support table --&gt;</c> and <c>&lt;!-- /support table --&gt;</c>.</summary>
+    public static string ToMarkdown()
+    {
+        var table = new StringBuilder("| what | supported |\n| --- | --- |\n");
+        foreach (ModelArchitecture architecture in ModelArchitecture.All)
+        {
+            Row($"architecture `{architecture.Name}`", architecture.Models);
+        }
+
+        Row("file format", "GGUF versions 2 and 3, little-endian");
+        Row("tensor types", Codes(TensorTypes));
+        Row("KV cache types", Codes(Enum.GetNames<KvElementType>()));
+        Row("tokenizers", "SentencePiece BPE (`llama`), byte-level BPE (`gpt2`)");
+        Row("pre-tokenizers of `gpt2`", Codes(PreTokenizers));
+        Row("rotary scaling", "none, linear, Llama 3 frequency factors (`rope_freqs.weight`)");
+        return table.ToString();
+
+        void Row(string what, string supported) => table.Append("| ").Append(what).Append(" | ").Append(supported).Append(" |\n");
+        static string Codes(IEnumerable<string> names) => string.Join(", ", names.Select(name => $"`{name}`"));
+    }
 }

@@ -17,6 +17,7 @@ internal sealed class SentencePieceTokenizer : ITokenizer
     private readonly uint[] ranks;
     private readonly int[] byteIds;
     private readonly bool addsSpacePrefix;
+    private readonly bool mergesAcrossSpaces;
     private readonly TokenPieces pieces;
     private readonly Lazy<SpecialTokenMatcher> userDefined;
     private readonly Lazy<SpecialTokenMatcher> allSpecial;
@@ -35,6 +36,10 @@ internal sealed class SentencePieceTokenizer : ITokenizer
             if (vocabulary.TypeOf(id) is not (TokenType.Control or TokenType.Unknown or TokenType.Byte) && starts[id + 1] > starts[id])
             {
                 pieceIndex.TryAdd(id);
+
+                // Where no piece has a space after anything else, no merge crosses into a space, and words are merged one at a time.
+                ReadOnlySpan<byte> piece = vocabulary.Utf8Of(id);
+                mergesAcrossSpaces |= WordLength(piece) < piece.Length;
             }
         }
 
@@ -43,6 +48,9 @@ internal sealed class SentencePieceTokenizer : ITokenizer
         userDefined = new Lazy<SpecialTokenMatcher>(() => vocabulary.CreateMatcher(parseSpecial: false));
         allSpecial = new Lazy<SpecialTokenMatcher>(() => vocabulary.CreateMatcher(parseSpecial: true));
     }
+
+    /// <summary>U+2581, which stands for a space.</summary>
+    private static ReadOnlySpan<byte> Space => "\u2581"u8;
 
     public int VocabularySize => vocabulary.Count;
 
@@ -86,10 +94,25 @@ internal sealed class SentencePieceTokenizer : ITokenizer
     private void EncodePlain(ReadOnlySpan<char> text, bool spacePrefix, List<int> ids)
     {
         byte[] bytes = Escape(text, spacePrefix, out int byteCount);
-        MergeSymbol[] symbols = ArrayPool<MergeSymbol>.Shared.Rent(byteCount);
-        int count = Split(bytes.AsSpan(0, byteCount), symbols);
+        for (int start = 0; start < byteCount;)
+        {
+            int end = mergesAcrossSpaces ? byteCount : start + WordLength(bytes.AsSpan(start, byteCount - start));
+            EncodeRun(bytes, start, end, ids);
+            start = end;
+        }
+
+        ArrayPool<byte>.Shared.Return(bytes);
+    }
+
+    /// <summary>Merges bytes [start, end) and appends what they become.</summary>
+    private void EncodeRun(byte[] bytes, int start, int end, List<int> ids)
+    {
+        const int StackSymbols = 64;
+        MergeSymbol[]? rented = end - start > StackSymbols ? ArrayPool<MergeSymbol>.Shared.Rent(end - start) : null;
+        Span<MergeSymbol> symbols = rented ?? stackalloc MergeSymbol[StackSymbols];
+        symbols = symbols[..Split(bytes, start, end, symbols)];
         var rule = new ScoreRule(pieceIndex, ranks, bytes);
-        SymbolMerger.Merge(symbols.AsSpan(0, count), ref rule);
+        SymbolMerger.Merge(symbols, ref rule);
         for (int i = 0; i >= 0; i = symbols[i].Next)
         {
             if (symbols[i].Id >= 0)
@@ -108,22 +131,36 @@ internal sealed class SentencePieceTokenizer : ITokenizer
             }
         }
 
-        ArrayPool<MergeSymbol>.Shared.Return(symbols);
-        ArrayPool<byte>.Shared.Return(bytes);
+        if (rented is not null)
+        {
+            ArrayPool<MergeSymbol>.Shared.Return(rented);
+        }
+    }
+
+    /// <summary>Length of the spaces (U+2581) that the bytes start with and of what follows up to the next space.</summary>
+    private static int WordLength(ReadOnlySpan<byte> bytes)
+    {
+        int spaces = 0;
+        while (bytes[spaces..].StartsWith(Space))
+        {
+            spaces += Space.Length;
+        }
+
+        int rest = bytes[spaces..].IndexOf(Space);
+        return rest < 0 ? bytes.Length : spaces + rest;
     }
 
     /// <summary>UTF-8 with each space as the three bytes of U+2581; lone surrogates become U+FFFD.</summary>
     private static byte[] Escape(ReadOnlySpan<char> text, bool spacePrefix, out int count)
     {
-        ReadOnlySpan<byte> space = "\u2581"u8;
         byte[] plain = ArrayPool<byte>.Shared.Rent(Encoding.UTF8.GetMaxByteCount(text.Length));
         ReadOnlySpan<byte> utf8 = plain.AsSpan(0, Encoding.UTF8.GetBytes(text, plain));
-        byte[] escaped = ArrayPool<byte>.Shared.Rent(utf8.Length + (2 * utf8.Count((byte)' ')) + space.Length);
+        byte[] escaped = ArrayPool<byte>.Shared.Rent(utf8.Length + (2 * utf8.Count((byte)' ')) + Space.Length);
         count = 0;
         if (spacePrefix)
         {
-            space.CopyTo(escaped);
-            count = space.Length;
+            Space.CopyTo(escaped);
+            count = Space.Length;
         }
 
         while (!utf8.IsEmpty)
@@ -135,8 +172,8 @@ internal sealed class SentencePieceTokenizer : ITokenizer
             utf8 = utf8[run..];
             if (!utf8.IsEmpty)
             {
-                space.CopyTo(escaped.AsSpan(count));
-                count += space.Length;
+                Space.CopyTo(escaped.AsSpan(count));
+                count += Space.Length;
                 utf8 = utf8[1..];
             }
         }
@@ -145,23 +182,23 @@ internal sealed class SentencePieceTokenizer : ITokenizer
         return escaped;
     }
 
-    /// <summary>One symbol per character. Returns their number.</summary>
-    private int Split(ReadOnlySpan<byte> bytes, MergeSymbol[] symbols)
+    /// <summary>One symbol per character of bytes [start, end). Returns their number.</summary>
+    private int Split(ReadOnlySpan<byte> bytes, int start, int end, Span<MergeSymbol> symbols)
     {
         int count = 0;
-        for (int start = 0; start < bytes.Length; count++)
+        for (int at = start; at < end; count++)
         {
-            byte lead = bytes[start];
+            byte lead = bytes[at];
             int length = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
             symbols[count] = new MergeSymbol
             {
-                Start = start,
+                Start = at,
                 Length = length,
                 Previous = count - 1,
-                Next = start + length < bytes.Length ? count + 1 : -1,
-                Id = pieceIndex.Find(bytes.Slice(start, length)),
+                Next = at + length < end ? count + 1 : -1,
+                Id = pieceIndex.Find(bytes.Slice(at, length)),
             };
-            start += length;
+            at += length;
         }
 
         return count;
@@ -179,7 +216,7 @@ internal sealed class SentencePieceTokenizer : ITokenizer
                 output.AddRange(text);
                 break;
             case TokenType.Normal:
-                for (int i = text.IndexOf("\u2581"u8); i >= 0; i = text.IndexOf("\u2581"u8))
+                for (int i = text.IndexOf(Space); i >= 0; i = text.IndexOf(Space))
                 {
                     output.AddRange(text[..i]);
                     output.Add((byte)' ');

@@ -147,6 +147,49 @@ public class SentencePieceTokenizerTests
         Assert.True(large < TimeSpan.FromSeconds(20), $"{large} for 1 MiB");
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Encode_RandomText_EqualsAPlainLoopOverTheWholeText(bool withPieceAcrossSpace)
+    {
+        // "b▁a" makes merges cross from one word into the next space, so that words may not be merged one at a time.
+        string[] pieces = ["<unk>", "<s>", "</s>", "\u2581", "a", "b", "\u2581a", "ab", "ba", "\u2581\u2581", "aa", "\u2581ab", withPieceAcrossSpace ? "b\u2581" : "bb", "b\u2581a"];
+        float[] scores = [0, 0, 0, -20, -21, -22, -3, -4, -2.5f, -1, -6, -5, -0.5f, -7];
+        int count = withPieceAcrossSpace ? pieces.Length : pieces.Length - 1;
+        using GgufFile file = GgufFile.Read(new GgufBuilder().String("tokenizer.ggml.model", "llama").Strings("tokenizer.ggml.tokens", pieces[..count])
+            .Singles("tokenizer.ggml.scores", scores[..count]).Int32s("tokenizer.ggml.token_type", [2, 3, 3, .. Enumerable.Repeat(1, count - 3)]).Build());
+        ITokenizer tokenizer = TokenizerLoader.Load(file.Metadata);
+        var random = new Random(11);
+        for (int i = 0; i < 3_000; i++)
+        {
+            string text = string.Concat(Enumerable.Range(0, random.Next(1, 14)).Select(_ => " ab"[random.Next(3)]));
+            List<string> symbols = [.. ("\u2581" + text.Replace(' ', '\u2581')).Select(letter => letter.ToString())];
+            while (true)
+            {
+                int best = -1;
+                for (int at = 0; at + 1 < symbols.Count; at++)
+                {
+                    if (Score(at) is float score && (best < 0 || score > Score(best)))
+                    {
+                        best = at;
+                    }
+                }
+
+                if (best < 0)
+                {
+                    break;
+                }
+
+                symbols[best] += symbols[best + 1];
+                symbols.RemoveAt(best + 1);
+            }
+
+            Assert.Equal(symbols.Select(symbol => Array.IndexOf(pieces, symbol)), tokenizer.Encode(text, addBos: false));
+
+            float? Score(int at) => Array.IndexOf(pieces, symbols[at] + symbols[at + 1], 3, count - 3) is >= 0 and int id ? scores[id] : null;
+        }
+    }
+
     private static TimeSpan Time(Action action)
     {
         long start = TimeProvider.System.GetTimestamp();

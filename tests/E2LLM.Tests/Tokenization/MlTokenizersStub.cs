@@ -1,0 +1,9 @@
+// The members of Microsoft.ML.Tokenizers.Tokenizer that the adapter calls, with that package's signatures.
+namespace Microsoft.ML.Tokenizers;
+
+public abstract class Tokenizer
+{
+    public abstract IReadOnlyList<int> EncodeToIds(string text, bool considerPreTokenization = true, bool considerNormalization = true);
+
+    public abstract string? Decode(IEnumerable<int> ids);
+}
