@@ -1,7 +1,4 @@
-using E2LLM;
-using Microsoft.ML.Tokenizers;
-
-namespace Sample.Tokenization;
+namespace E2LLM.Tests.Tokenization;
 
 /// <summary>A Microsoft.ML.Tokenizers tokenizer as ours. Which special tokens it parses is the inner tokenizer's own setting.</summary>
 public sealed class MlTokenizer(Tokenizer inner, int vocabularySize, int bosId, bool addsBos, params int[] endIds) : ITokenizer

@@ -1,7 +1,5 @@
 using System.Text;
 using E2LLM.Tests.Support;
-using Microsoft.ML.Tokenizers;
-using Sample.Tokenization;
 
 namespace E2LLM.Tests.Tokenization;
 
@@ -12,8 +10,11 @@ public class MlTokenizerAdapterTests
     {
         string readme = File.ReadAllText(Repository.PathOf("src/E2LLM/Tokenization/README.md")).ReplaceLineEndings("\n");
         string adapter = File.ReadAllText(Repository.PathOf("tests/E2LLM.Tests/Tokenization/MlTokenizerAdapter.cs")).ReplaceLineEndings("\n");
-        Assert.True(readme.Contains($"```csharp\n{adapter.Trim()}\n```", StringComparison.Ordinal), "The README's adapter is not the compiled one.");
-        Assert.InRange(adapter.Split('\n').Count(line => line.Trim() is not ("" or "{" or "}")), 10, 40);
+        string code = adapter[adapter.IndexOf("/// <summary>", StringComparison.Ordinal)..].Trim();
+        Assert.True(
+            readme.Contains($"```csharp\nusing E2LLM;\nusing Microsoft.ML.Tokenizers;\n\n{code}\n```", StringComparison.Ordinal),
+            "The README's adapter is not the compiled one.");
+        Assert.InRange(code.Split('\n').Count(line => line.Trim() is not ("" or "{" or "}")), 10, 40);
     }
 
     [Fact]

@@ -1,5 +1,5 @@
 // The members of Microsoft.ML.Tokenizers.Tokenizer that the adapter calls, with that package's signatures.
-namespace Microsoft.ML.Tokenizers;
+namespace E2LLM.Tests.Tokenization;
 
 public abstract class Tokenizer
 {
