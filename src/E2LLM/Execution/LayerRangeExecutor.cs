@@ -42,6 +42,12 @@ public sealed unsafe class LayerRangeExecutor : IDisposable
         _layer = new TransformerLayer(weights, layout, _pool, _maxTokenCount);
     }
 
+    /// <summary>
+    /// Called during <see cref="Forward"/> after each layer, as soon as the keys and values of the whole batch are stored in it: they may leave for
+    /// another machine while the next layers run.
+    /// </summary>
+    internal Action<int>? LayerDone { get; set; }
+
     /// <summary>The model.</summary>
     public ModelShape Shape => _weights.Shape;
 
@@ -251,6 +257,10 @@ public sealed unsafe class LayerRangeExecutor : IDisposable
             {
                 ct.ThrowIfCancellationRequested();
                 _layer.Forward(layer, _weights.Layer(layer), _piece, rows);
+                if (slice == batch.Length)
+                {
+                    LayerDone?.Invoke(layer);
+                }
             }
 
             rows += (nint)_piece.TokenCount * Shape.HiddenSize;

@@ -35,6 +35,8 @@ internal sealed class ToyExecutor : IStageExecutor, IDisposable
     /// <summary>Called before each batch, on the stage's own thread.</summary>
     public Action? BeforeForward { get; set; }
 
+    public Action<int>? LayerDone { get; set; }
+
     public int ForwardCount { get; private set; }
 
     public int LargestBatch { get; private set; }
@@ -94,8 +96,17 @@ internal sealed class ToyExecutor : IStageExecutor, IDisposable
                 }
             }
 
-            cache.Extend(start + slice.TokenCount);
             row += slice.TokenCount;
+        }
+
+        for (int layer = Role.Layers.Start; layer < Role.Layers.End; layer++)
+        {
+            LayerDone?.Invoke(layer);
+        }
+
+        foreach (StageSlice slice in batch)
+        {
+            slice.Sequence.Extend(slice.Sequence.Length + slice.TokenCount);
         }
     }
 

@@ -20,6 +20,9 @@ internal interface IStageExecutor
     /// <summary>Tokens in one call of <see cref="Forward"/> at most.</summary>
     int MaxBatchTokenCount { get; }
 
+    /// <summary>Called during <see cref="Forward"/> when a layer has stored the keys and values of the whole batch.</summary>
+    Action<int>? LayerDone { get; set; }
+
     /// <summary>Token ids to hidden states <c>[ids, HiddenSize]</c>.</summary>
     void Embed(ReadOnlySpan<int> ids, Span<float> hidden);
 

@@ -1,14 +1,14 @@
 using System.Collections.Concurrent;
 using System.Threading.Channels;
-using E2LLM.KvCaching;
 using E2LLM.Replicas.Connections;
 using E2LLM.Transfer;
 
 namespace E2LLM.Replicas.Stages;
 
 /// <summary>
-/// Sends keys and values of a prefill stage to one decode stage, chunk by chunk while the prompt is still being computed. Reads them out of the
-/// sequence only when the peer has room, so a slow link costs no memory; the sequence lives until the peer has confirmed.
+/// Sends keys and values of a prefill stage to one decode stage, layer by layer and chunk by chunk while the prompt is still being
+/// computed. Reads them out of the sequence only when the peer has room, so a slow link costs no memory; the sequence lives until the peer
+/// has confirmed.
 /// </summary>
 internal sealed class KvLink : IAsyncDisposable
 {
@@ -32,14 +32,14 @@ internal sealed class KvLink : IAsyncDisposable
     public bool IsOver => _running.IsCompleted;
 
     /// <summary>Queues positions that are complete. Called on the stage loop.</summary>
-    public void Send(StageSequence sequence, KvTarget target, int firstPosition, int count)
+    public void Send(StageSequence sequence, KvTarget target, int layer, int firstPosition, int count)
     {
-        if (firstPosition == 0)
+        if (firstPosition == 0 && layer == LayersFor(target).Start)
         {
             _pending[target.Sequence] = new Pending(sequence);
         }
 
-        if (!_chunks.Writer.TryWrite(new Chunk(sequence, target, firstPosition, count)))
+        if (!_chunks.Writer.TryWrite(new Chunk(sequence, target, layer, firstPosition, count)))
         {
             Fail(FaultCode.PeerLost, target.Sequence, "the link is closed.");
         }
@@ -99,35 +99,32 @@ internal sealed class KvLink : IAsyncDisposable
             return;
         }
 
-        LayerRange layers = chunk.Target.Role.Layers.Intersect(_session.Host.Executor.Role.Layers);
+        LayerRange layers = LayersFor(chunk.Target);
         var header = new HeaderWriter();
-        if (chunk.FirstPosition == 0)
+        if (chunk.FirstPosition == 0 && chunk.Layer == layers.Start)
         {
             KvMessages.Write(header, _session.Host.MessageHeader(chunk.Target.Sequence, layers, chunk.Sequence.Open));
             connection.Send(FrameKind.KvBegin, header);
         }
 
         int step = KvSliceEncoder.TokensPerSlice(chunk.Sequence.Cache.Layout.TokenBytes);
-        for (int layer = layers.Start; layer < layers.End; layer++)
+        for (int done = 0; done < chunk.Count; done += step)
         {
-            for (int done = 0; done < chunk.Count; done += step)
+            int first = chunk.FirstPosition + done, count = Math.Min(step, chunk.Count - done);
+            if (!SendSlice(connection, chunk, pending, KvPart.Keys, first, count) || !SendSlice(connection, chunk, pending, KvPart.Values, first, count))
             {
-                int first = chunk.FirstPosition + done, count = Math.Min(step, chunk.Count - done);
-                if (!SendSlice(connection, chunk, pending, layer, KvPart.Keys, first, count) || !SendSlice(connection, chunk, pending, layer, KvPart.Values, first, count))
-                {
-                    // The request was cancelled: let the receiver forget the message.
-                    _pending.TryRemove(chunk.Target.Sequence, out _);
-                    header.Clear();
-                    new SequenceMessage(chunk.Target.Sequence, 0).Write(header);
-                    connection.Send(FrameKind.SequenceClose, header);
-                    return;
-                }
-
-                await connection.WaitForRoomAsync(_stop.Token).ConfigureAwait(false);
+                // The request was cancelled: let the receiver forget the message.
+                _pending.TryRemove(chunk.Target.Sequence, out _);
+                header.Clear();
+                new SequenceMessage(chunk.Target.Sequence, 0).Write(header);
+                connection.Send(FrameKind.SequenceClose, header);
+                return;
             }
+
+            await connection.WaitForRoomAsync(_stop.Token).ConfigureAwait(false);
         }
 
-        if (chunk.FirstPosition + chunk.Count == chunk.Sequence.Open.PromptTokenCount)
+        if (chunk.FirstPosition + chunk.Count == chunk.Sequence.Open.PromptTokenCount && chunk.Layer == layers.End - 1)
         {
             header.Clear();
             KvMessages.Write(header, new KvEndHeader(chunk.Target.Sequence, pending.SliceCount, pending.RawBytes));
@@ -135,9 +132,11 @@ internal sealed class KvLink : IAsyncDisposable
         }
     }
 
-    private bool SendSlice(PeerConnection connection, Chunk chunk, Pending pending, int layer, KvPart part, int first, int count)
-    {
-        return chunk.Sequence.TryUse((this, connection, pending, chunk.Target.Sequence, layer, part, first, count), static (KvCache cache, (KvLink Link, PeerConnection Connection, Pending Pending, ulong Id, int Layer, KvPart Part, int First, int Count) s) =>
+    private LayerRange LayersFor(KvTarget target) => target.Role.Layers.Intersect(_session.Host.Executor.Role.Layers);
+
+    private bool SendSlice(PeerConnection connection, Chunk chunk, Pending pending, KvPart part, int first, int count) => chunk.Sequence.TryUse(
+        (Link: this, Connection: connection, Pending: pending, Id: chunk.Target.Sequence, chunk.Layer, Part: part, First: first, Count: count),
+        static (cache, s) =>
         {
             KvSliceHeader slice = s.Link._encoder!.Encode(s.Id, cache, s.Layer, s.Part, s.First, s.Count, out ReadOnlyMemory<byte> payload);
             byte[] copy = System.Buffers.ArrayPool<byte>.Shared.Rent(payload.Length);
@@ -149,7 +148,6 @@ internal sealed class KvLink : IAsyncDisposable
             s.Pending.CodedBytes += payload.Length;
             s.Connection.Send(OutgoingFrame.WithRented(FrameKind.KvSlice, header.ToArray(), copy, payload.Length));
         });
-    }
 
     private void OnFrame(in Frame frame)
     {
@@ -180,7 +178,7 @@ internal sealed class KvLink : IAsyncDisposable
         }
     }
 
-    private readonly record struct Chunk(StageSequence Sequence, KvTarget Target, int FirstPosition, int Count);
+    private readonly record struct Chunk(StageSequence Sequence, KvTarget Target, int Layer, int FirstPosition, int Count);
 
     private sealed class Pending(StageSequence sequence)
     {

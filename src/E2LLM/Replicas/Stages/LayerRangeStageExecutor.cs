@@ -20,6 +20,12 @@ internal sealed class LayerRangeStageExecutor(LayerRangeExecutor executor) : ISt
 
     public int MaxBatchTokenCount => MaxStepTokenCount;
 
+    public Action<int>? LayerDone
+    {
+        get => executor.LayerDone;
+        set => executor.LayerDone = value;
+    }
+
     public void Embed(ReadOnlySpan<int> ids, Span<float> hidden) => executor.Embed(ids, hidden);
 
     public void Forward(ReadOnlySpan<StageSlice> batch, Span<float> hidden, CancellationToken cancellationToken)

@@ -13,6 +13,7 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
     private readonly Dictionary<ulong, ReceivedMessage> _messages = [];
     private HelloMessage? _hello;
     private StageSession? _session;
+    private bool _attached;
 
     /// <summary>Takes the first frame.</summary>
     public void OnHello(in Frame frame)
@@ -115,6 +116,12 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
         StageSession session = _session!;
         if (frame.Kind == FrameKind.Attach)
         {
+            if (_attached)
+            {
+                throw new KvTransferException("kind", frame.Offset + 6, "The stage was attached before.");
+            }
+
+            _attached = true;
             Attach(session, AttachMessage.Read(frame));
         }
         else if (host.Executor.Role.HasEmbedding && frame.Kind == FrameKind.Step)

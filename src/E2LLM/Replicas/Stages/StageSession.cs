@@ -131,8 +131,8 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
                 sequences[i] = sequence;
             }
 
+            host.Executor.LayerDone = Array.Exists(sequences, sequence => sequence.Open.Targets.Count > 0) ? layer => Export(step, sequences, layer) : null;
             ReadOnlySpan<float> hidden = _runner.Run(step, sequences, payload, cancellationToken);
-            Export(step, sequences);
             if (_next is null)
             {
                 Sample(step, sequences);
@@ -227,7 +227,8 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
         driver.Send(FrameKind.Tokens, header);
     }
 
-    private void Export(StepMessage step, StageSequence[] sequences)
+    /// <summary>Sends the keys and values that a step has just stored in one layer; the layers behind it are still being computed.</summary>
+    private void Export(StepMessage step, StageSequence[] sequences, int layer)
     {
         for (int i = 0; i < sequences.Length; i++)
         {
@@ -240,25 +241,31 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
 
             foreach (KvTarget target in open.Targets)
             {
-                if (target.Role.Layers.Intersect(host.Executor.Role.Layers).Count == 0)
+                LayerRange layers = target.Role.Layers.Intersect(host.Executor.Role.Layers);
+                bool begins = first == 0 && layer == host.Executor.Role.Layers.Start;
+                if (layers.Count == 0 && begins)
                 {
-                    if (first == 0)
-                    {
-                        // Nothing of ours for this one: confirmed by having nothing to send.
-                        TargetConfirmed(sequences[i], 0);
-                    }
-
-                    continue;
+                    // Nothing of ours for this one: confirmed by having nothing to send.
+                    TargetConfirmed(sequences[i], 0);
                 }
 
-                if (!_links.TryGetValue((target.Peer, target.Session), out KvLink? link) || (link.IsOver && first == 0))
+                if (layers.Contains(layer))
                 {
-                    _links[(target.Peer, target.Session)] = link = new KvLink(this, target);
+                    LinkTo(target, canBeNew: first == 0 && layer == layers.Start).Send(sequences[i], target, layer, first, count);
                 }
-
-                link.Send(sequences[i], target, first, count);
             }
         }
+    }
+
+    /// <summary>The link to a decode stage; one that broke is replaced, but not in the middle of a message.</summary>
+    private KvLink LinkTo(KvTarget target, bool canBeNew)
+    {
+        if (!_links.TryGetValue((target.Peer, target.Session), out KvLink? link) || (link.IsOver && canBeNew))
+        {
+            _links[(target.Peer, target.Session)] = link = new KvLink(this, target);
+        }
+
+        return link;
     }
 
     private void Forward(FrameKind kind, Action<HeaderWriter> write)
