@@ -36,6 +36,12 @@ public sealed record PlannerOptions
     /// </summary>
     public double MixedSlowdown { get; init; } = 1.1;
 
+    /// <summary>
+    /// Least number of replicas that serve each phase (a mixed one serves both): 2 lets both phases go on when any one device is lost. Default 1. Exact search only finds such plans on purpose;
+    /// where a plan has fewer the result is infeasible with the constraint <c>roles</c>.
+    /// </summary>
+    public int MinimumReplicasPerPhase { get; init; } = 1;
+
     /// <summary>Whether weights may lie in host memory, at its speed. Default false.</summary>
     public bool UseHostMemory { get; init; }
 
@@ -77,6 +83,7 @@ public sealed record PlannerOptions
         ArgumentOutOfRangeException.ThrowIfGreaterThan(MaxDecodeSlots, 4096, nameof(MaxDecodeSlots));
         ArgumentOutOfRangeException.ThrowIfLessThan(PrefillChunkTokens, 1, nameof(PrefillChunkTokens));
         ArgumentOutOfRangeException.ThrowIfLessThan(MaxStageCount, 1, nameof(MaxStageCount));
+        ArgumentOutOfRangeException.ThrowIfLessThan(MinimumReplicasPerPhase, 1, nameof(MinimumReplicasPerPhase));
         ArgumentOutOfRangeException.ThrowIfLessThan(GeneticPopulation, 2, nameof(GeneticPopulation));
         ArgumentOutOfRangeException.ThrowIfLessThan(GeneticGenerations, 1, nameof(GeneticGenerations));
         ThrowUnless(MixedSlowdown is >= 1 and < 100, MixedSlowdown, nameof(MixedSlowdown));

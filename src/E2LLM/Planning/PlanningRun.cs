@@ -24,15 +24,37 @@ internal static class PlanningRun
             return PlanningResult.None(Feasibility.Explain(problem));
         }
 
+        if (TooFew(found.Plan, options.MinimumReplicasPerPhase))
+        {
+            return PlanningResult.None(new Infeasible
+            {
+                Constraint = "roles",
+                At = "cluster",
+                Message = $"No plan was found with {options.MinimumReplicasPerPhase} replicas for each phase; the best without that has {found.Plan.Replicas.Count} in all.",
+            });
+        }
+
         DeploymentPlan plan = found.Plan;
         if (options.Objective is { } objective && !ReferenceEquals(objective, PlanObjectives.Capacity))
         {
-            plan = ObjectiveSearch.Improve(problem, plan, objective, candidate => Best(problem, candidate, null, cancellation)?.Plan, progress, cancellation);
+            plan = ObjectiveSearch.Improve(
+                problem, plan, objective,
+                rules => Best(problem, rules, null, cancellation)?.Plan is { } candidate && !TooFew(candidate, options.MinimumReplicasPerPhase) ? candidate : null,
+                progress, cancellation);
+        }
+
+        if (options.SpeedErrorFraction > 0)
+        {
+            plan = RobustSearch.Choose(
+                problem, plan, drawn => Best(new PlanningProblem(drawn, model, workload, options), options, null, cancellation)?.Plan, progress, cancellation);
         }
 
         plan = plan with { Objective = Certificates.Of(problem, plan, found.Bound) };
         return PlanningResult.Of(plan with { Explanation = PlanExplanation.Explain(problem, plan, found.Tried) });
     }
+
+    private static bool TooFew(DeploymentPlan plan, int wanted) => wanted > 1
+        && (plan.Replicas.Count(item => item.Role != ReplicaRole.Decode) < wanted || plan.Replicas.Count(item => item.Role != ReplicaRole.Prefill) < wanted);
 
     /// <summary>The plan of the largest capacity that the options allow, with a bound for the whole cluster.</summary>
     private static Found? Best(
@@ -114,7 +136,7 @@ internal static class PlanningRun
         PlanningProblem problem, PlanAssembler assembler, List<ReplicaDraft> drafts, string planner, double bound, string tried)
     {
         var real = new RealLayers(problem, assembler);
-        DeploymentPlan plan = assembler.Assemble([.. drafts.Select(real.Resplit)], planner);
+        DeploymentPlan plan = assembler.Assemble([.. drafts.Select(real.Resplit).Select(draft => real.WithinCycle(draft)).OfType<ReplicaDraft>()], planner);
         return plan.Predicted.RequestsPerSecond > 0 ? new Found(plan, bound, tried) : null;
     }
 

@@ -16,6 +16,8 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
     /// <summary>Most states that are searched exhaustively.</summary>
     public const int MaxStates = 140_000;
 
+    // Only a search of the whole cluster can count its replicas.
+    private readonly int wanted = basePrefill > 0 || baseDecode > 0 ? 1 : problem.Options.MinimumReplicasPerPhase;
     private int labelCount;
 
     /// <summary>
@@ -57,12 +59,12 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
         int all = states.Count - 1;
         List<WeightedPartition> weights = CuttingPlanes(table, all, cancellation);
         WeightedPartition[] bounds = [.. weights.OrderBy(item => item.Value[all] + Base(item)).Take(3)];
-        double relaxed = bounds[0].Value[all] + Base(bounds[0]), value = Math.Min(basePrefill, baseDecode);
+        double relaxed = bounds[0].Value[all] + Base(bounds[0]), value = wanted <= 1 ? Math.Min(basePrefill, baseDecode) : 0;
         var groups = new List<Pattern>();
         foreach (WeightedPartition weight in weights)
         {
             List<Pattern> candidate = weight.Groups(all);
-            double capacity = Capacity(candidate);
+            double capacity = Enough(candidate) ? Capacity(candidate) : 0;
             if (capacity > value)
             {
                 (value, groups) = (capacity, candidate);
@@ -70,7 +72,7 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
         }
 
         progress?.Report(new PlanningProgress("roles", 0, value, relaxed));
-        var search = new LabelSearch(states, table, bounds);
+        var search = new LabelSearch(states, table, bounds, wanted);
         (double best, List<Pattern>? found, bool complete) = search.Run(
             all, value, (prefill, decode) => Math.Min(basePrefill + prefill, baseDecode + decode), Array.ConvertAll(bounds, Base), MaxLabels, cancellation);
         labelCount = search.LabelCount;
@@ -87,6 +89,9 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
             + $"{weights.Count} weights, {labelCount} partial plans{(complete ? "" : " (stopped)")}";
         return new SearchOutcome(picks, value, Math.Max(bound, value), tried);
     }
+
+    private bool Enough(List<Pattern> groups) => wanted <= 1
+        || (groups.Count(item => item.IsPrefill) >= wanted && groups.Count(item => !item.IsPrefill) >= wanted);
 
     private double Base(WeightedPartition weight) => (weight.Weight * basePrefill) + ((1 - weight.Weight) * baseDecode);
 
@@ -220,9 +225,9 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
             }
 
             unresolved = Math.Max(unresolved, reach);
-            var search = new LabelSearch(states, table, bounds);
+            var search = new LabelSearch(states, table, bounds, wanted);
             (double best, List<Pattern>? found, bool _) = search.Run(
-                all - state, value, (prefill, decode) => MixedRoles.Best(choices, basePrefill + prefill, baseDecode + decode, slow).Value, extra, MaxLabels / 16, cancellation);
+                all - state, value, (prefill, decode) => MixedRoles.Best(choices, basePrefill + prefill, baseDecode + decode, slow).Value, extra, MaxLabels / 16, cancellation, 1);
             labelCount += search.LabelCount;
             if (found is not null)
             {

@@ -142,16 +142,19 @@ internal sealed class FluidBound
             double prefillMean = problem.MeanPrefillLayer(item.Profile);
             foreach (Costs.LayerCost layer in problem.Model.Layers)
             {
-                share = Math.Min(share, problem.Times.PrefillLayer(item.Profile, layer) / prefillMean);
+                share = Math.Min(share, Share(problem.Times.PrefillLayer(item.Profile, layer), prefillMean));
                 foreach (int batch in new[] { 1, 8, 64 })
                 {
-                    share = Math.Min(share, problem.Times.DecodeLayer(item.Profile, layer, batch) / problem.MeanDecodeLayer(item.Profile, batch));
+                    share = Math.Min(share, Share(problem.Times.DecodeLayer(item.Profile, layer, batch), problem.MeanDecodeLayer(item.Profile, batch)));
                 }
             }
         }
 
         return share * Math.Min(1, (double)problem.Model.Layers.Min(layer => layer.WeightBytes) / problem.LargestLayerBytes);
     }
+
+    // A device too slow for a number of seconds carries nothing, whatever the share.
+    private static double Share(double seconds, double mean) => double.IsFinite(seconds / mean) ? seconds / mean : 1;
 
     // Every argument gives a valid bound; these functions are convex, so ternary search finds the smallest.
     private static double Smallest(Func<double, double> bound)

@@ -11,35 +11,38 @@ internal sealed class LabelSearch
     private readonly PatternTable table;
     private readonly WeightedPartition[] bounds;
     private readonly List<Label> labels = [];
+    private readonly int wanted;
 
-    public LabelSearch(ClassStates states, PatternTable table, WeightedPartition[] bounds)
+    // wanted: replicas of each phase; 1 or fewer: any plan that serves both.
+    public LabelSearch(ClassStates states, PatternTable table, WeightedPartition[] bounds, int wanted)
     {
+        this.wanted = wanted <= 1 ? 0 : wanted;
         this.states = states;
         this.table = table;
         this.bounds = bounds;
     }
 
-    private readonly record struct Label(double Prefill, double Decode, int Parent, int Next, Pattern? Added);
+    private readonly record struct Label(double Prefill, double Decode, int Parent, int Next, Pattern? Added, int PrefillCount, int DecodeCount);
 
     /// <summary>Number of labels that were kept: the size of the proof.</summary>
     public int LabelCount => labels.Count;
 
     /// <summary>
     /// Searches all partitions of <paramref name="start"/>. <paramref name="judge"/> gives the value of (prefill, decode); <paramref name="extra"/> what it can add to the
-    /// weighted sum beyond the label's own, by bound. Returns the best value above <paramref name="best"/> with its groups, or <paramref name="best"/> and null.
+    /// weighted sum beyond the label's own, by bound. <paramref name="served"/> replicas outside the search serve both phases. Returns the best value above <paramref name="best"/> with its groups, or <paramref name="best"/> and null.
     /// </summary>
     public (double Value, List<Pattern>? Groups, bool Complete) Run(
-        int start, double best, Func<double, double, double> judge, double[] extra, int maxLabels, CancellationToken cancellation)
+        int start, double best, Func<double, double, double> judge, double[] extra, int maxLabels, CancellationToken cancellation, int served = 0)
     {
         labels.Clear();
         var heads = new int[start + 1];
         Array.Fill(heads, -1);
         int bestLabel = -1;
         bool complete = true;
-        labels.Add(new Label(0, 0, -1, -1, null));
+        labels.Add(new Label(0, 0, -1, -1, null, Math.Min(served, wanted), Math.Min(served, wanted)));
         heads[start] = 0;
         double value = judge(0, 0);
-        if (value > best)
+        if (value > best && Enough(0))
         {
             (best, bestLabel) = (value, 0);
         }
@@ -71,7 +74,7 @@ internal sealed class LabelSearch
                     double prefill = label.Prefill + (pattern.IsPrefill ? pattern.Choice.Rate : 0);
                     double decode = label.Decode + (pattern.IsPrefill ? 0 : pattern.Choice.Rate);
                     int added = Add(heads, index - pattern.State, prefill, decode, current, pattern, best, extra);
-                    if (added >= 0 && (value = judge(prefill, decode)) > best)
+                    if (added >= 0 && Enough(added) && (value = judge(prefill, decode)) > best)
                     {
                         (best, bestLabel) = (value, added);
                     }
@@ -87,6 +90,8 @@ internal sealed class LabelSearch
 
         return (best, bestLabel < 0 ? null : Groups(bestLabel), complete);
     }
+
+    private bool Enough(int label) => labels[label].PrefillCount >= wanted && labels[label].DecodeCount >= wanted;
 
     private bool CanBeat(double prefill, double decode, int left, double best, double[] extra)
     {
@@ -113,15 +118,18 @@ internal sealed class LabelSearch
             return -1;
         }
 
+        int prefillCount = Math.Min(wanted, labels[parent].PrefillCount + (added is { IsPrefill: true } ? 1 : 0));
+        int decodeCount = Math.Min(wanted, labels[parent].DecodeCount + (added is { IsPrefill: false } ? 1 : 0));
         for (int other = heads[left]; other >= 0; other = labels[other].Next)
         {
-            if (labels[other].Prefill >= prefill && labels[other].Decode >= decode)
+            Label there = labels[other];
+            if (there.Prefill >= prefill && there.Decode >= decode && there.PrefillCount >= prefillCount && there.DecodeCount >= decodeCount)
             {
                 return -1;
             }
         }
 
-        labels.Add(new Label(prefill, decode, parent, heads[left], added));
+        labels.Add(new Label(prefill, decode, parent, heads[left], added, prefillCount, decodeCount));
         heads[left] = labels.Count - 1;
         return heads[left];
     }

@@ -35,6 +35,33 @@ internal sealed class RealLayers(PlanningProblem problem, PlanAssembler assemble
         return best;
     }
 
+    /// <summary>
+    /// The draft with as many slots as its real layers decode within the longest allowed cycle; null where not even one does. Nothing changes where layers are alike.
+    /// </summary>
+    public ReplicaDraft? WithinCycle(ReplicaDraft draft)
+    {
+        if (problem.LayersUniform && problem.LinksUniform)
+        {
+            return draft;
+        }
+
+        for (int slots = draft.Slots; draft.Role != ReplicaRole.Prefill; slots--)
+        {
+            if (slots == 0)
+            {
+                return null;
+            }
+
+            ReplicaDraft fewer = draft with { Slots = slots };
+            if (assembler.Evaluator.Evaluate(assembler.Replica(fewer)).CycleSeconds <= problem.Work.MaxCycleSeconds)
+            {
+                return fewer;
+            }
+        }
+
+        return draft;
+    }
+
     private double Value(ReplicaDraft draft)
     {
         ReplicaRates rates = assembler.Evaluator.Evaluate(assembler.Replica(draft));
