@@ -20,6 +20,7 @@ internal static class Certificates
             "capacity" or "goodput" => capacityBound,
             _ => objective.HigherIsBetter ? double.PositiveInfinity : 0,
         };
+        bound = double.IsNaN(bound) ? (objective.HigherIsBetter ? double.PositiveInfinity : 0) : bound;
         if (objective.HigherIsBetter)
         {
             bound = Math.Max(bound, value);

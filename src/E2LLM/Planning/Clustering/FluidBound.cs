@@ -128,6 +128,8 @@ internal sealed class FluidBound
             }
 
             double seconds = table.Fixed[variant][k] + (cheapest * n * table.Layer[k]) + (Math.Max(0, n - resident) * table.Spill[k]);
+            // 0 times infinity, where a time was too long for a number: the bound stays one if nothing is said against the device.
+            seconds = double.IsNaN(seconds) ? StageTimes.LeastSeconds : seconds;
             options.Add(new Option(n, (variant & RoleTable.Head) != 0, batch / (Math.Max(seconds, StageTimes.LeastSeconds) * tokens)));
             previous = n;
         }
@@ -154,7 +156,7 @@ internal sealed class FluidBound
     }
 
     // A device too slow for a number of seconds carries nothing, whatever the share.
-    private static double Share(double seconds, double mean) => double.IsFinite(seconds / mean) ? seconds / mean : 1;
+    private static double Share(double seconds, double mean) => double.IsFinite(mean) && double.IsFinite(seconds / mean) ? seconds / mean : 1;
 
     // Every argument gives a valid bound; these functions are convex, so ternary search finds the smallest.
     private static double Smallest(Func<double, double> bound)
