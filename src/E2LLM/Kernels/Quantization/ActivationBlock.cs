@@ -36,6 +36,24 @@ internal static unsafe class ActivationBlock
         return MaxMagnitude / largest;
     }
 
+    /// <summary>
+    /// <see cref="Scale"/> with the stored scale rounded to half precision (ties to even), as llama.cpp stores it for blocks of 32: the same
+    /// integers and the same scales there and here keep two engines' logits together through many layers. Scales outside the normal halves stay as they are.
+    /// </summary>
+    internal static float HalfScale(float largest, float* scale)
+    {
+        const int DroppedBits = 23 - 10;
+        float inverse = Scale(largest, scale);
+        if (*scale is >= 6.103515625e-5f and < 65504f)
+        {
+            int bits = BitConverter.SingleToInt32Bits(*scale);
+            bits += (1 << (DroppedBits - 1)) - 1 + ((bits >> DroppedBits) & 1);
+            *scale = BitConverter.Int32BitsToSingle(bits & -(1 << DroppedBits));
+        }
+
+        return inverse;
+    }
+
     /// <summary>Nearest integer of <c>value * inverse</c>, ties to even.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static sbyte Round(float value, float inverse) => (sbyte)(BitConverter.SingleToInt32Bits((value * inverse) + Rounder) - RounderBits);

@@ -7,7 +7,7 @@ namespace E2LLM.Kernels.Quantization;
 /// </summary>
 /// <remarks>
 /// Shapes: x <c>[count]</c>, quants <c>[count]</c>, scales and sums <c>[count / 32]</c>; count is a multiple of 32. No overlap.
-/// Numerics: rounds to nearest, ties to even; exact but for the two divisions, so every width gives the same bits. A block that holds a NaN or an
+/// Numerics: rounds to nearest, ties to even; the stored scale is rounded to half precision (<see cref="ActivationBlock.HalfScale"/>); every width gives the same bits. A block that holds a NaN or an
 /// infinity gets a scale that is NaN or infinite, so that products show it.
 /// </remarks>
 internal static unsafe class QuantizeActivations
@@ -36,7 +36,7 @@ internal static unsafe class QuantizeActivations
                 largest = MathF.Max(largest, MathF.Abs(x[i]));
             }
 
-            float inverse = ActivationBlock.Scale(largest, scales + block);
+            float inverse = ActivationBlock.HalfScale(largest, scales + block);
             int sum = 0;
             for (int i = 0; i < ActivationBlock.Elements; i++)
             {
@@ -59,7 +59,7 @@ internal static unsafe class QuantizeActivations
                 Vector128.Max(Vector128.Max(Vector128.Abs(v0), Vector128.Abs(v1)), Vector128.Max(Vector128.Abs(v2), Vector128.Abs(v3))),
                 Vector128.Max(Vector128.Max(Vector128.Abs(v4), Vector128.Abs(v5)), Vector128.Max(Vector128.Abs(v6), Vector128.Abs(v7))));
             float largest = MathF.Max(MathF.Max(m[0], m[1]), MathF.Max(m[2], m[3]));
-            Vector128<float> inverse = Vector128.Create(ActivationBlock.Scale(largest, scales + block));
+            Vector128<float> inverse = Vector128.Create(ActivationBlock.HalfScale(largest, scales + block));
             Vector128<int> i0 = ActivationBlock.Round(v0, inverse), i1 = ActivationBlock.Round(v1, inverse), i2 = ActivationBlock.Round(v2, inverse), i3 = ActivationBlock.Round(v3, inverse);
             Vector128<int> i4 = ActivationBlock.Round(v4, inverse), i5 = ActivationBlock.Round(v5, inverse), i6 = ActivationBlock.Round(v6, inverse), i7 = ActivationBlock.Round(v7, inverse);
             Vector128<sbyte> low = Vector128.Narrow(Vector128.Narrow(i0, i1), Vector128.Narrow(i2, i3));
