@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
-const tool = join(root, "samples", "E2LLM.Tool", "bin", "Release", "net10.0", "E2LLM.Tool.dll");
+export const tool = join(root, "samples", "E2LLM.Tool", "bin", "Release", "net10.0", "E2LLM.Tool.dll");
 
 /** Runs a program that answers with one JSON value on stdout; anything else is an error that shows its last words. */
 export function ask(program, args, input = undefined) {

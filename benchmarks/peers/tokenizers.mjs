@@ -10,10 +10,10 @@ import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { Vocabulary } from "./llama.mjs";
+import { tool } from "./e2llm.mjs";
 import { makeTexts } from "./tokenizers-texts.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
-const tool = process.env.E2LLM_TOOL ?? join(root, "samples", "E2LLM.Tool", "bin", "Release", "net10.0", "e2llm.dll");
 
 const { values: options, positionals: files } = parseArgs({
   allowPositionals: true,

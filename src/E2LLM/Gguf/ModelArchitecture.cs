@@ -24,7 +24,7 @@ internal sealed record ModelArchitecture(string Name)
         {
             RopeLayout = RopeLayout.Interleaved,
             TakesRopeFrequencyFactors = true,
-            Models = "Llama 2, 3, 3.1, 3.2; Mistral 7B; SmolLM; TinyLlama",
+            Models = "Llama 2, 3, 3.1, 3.2; Mistral 7B, Nemo; SmolLM; TinyLlama",
         },
         new("qwen2") { RopeLayout = RopeLayout.Halves, Models = "Qwen2, Qwen2.5 (dense)" },
         new("qwen3") { RopeLayout = RopeLayout.Halves, HasQkNorm = true, Models = "Qwen3 (dense)" },

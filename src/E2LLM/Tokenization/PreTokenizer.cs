@@ -1,6 +1,6 @@
 namespace E2LLM.Tokenization;
 
-/// <summary>The two families of word patterns, as regular expressions over code points.</summary>
+/// <summary>The families of word patterns, as regular expressions over code points.</summary>
 internal enum WordPattern
 {
     /// <summary><c>'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+</c>.</summary>
@@ -8,6 +8,12 @@ internal enum WordPattern
 
     /// <summary><c>(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,k}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+</c>.</summary>
     Llama3,
+
+    /// <summary>
+    /// <c>[^\r\n\p{L}\p{N}]?U*W+|[^\r\n\p{L}\p{N}]?U+W*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+</c>, where U is a
+    /// letter but a-z and W a letter but A-Z: words end before a capital, in ASCII alone.
+    /// </summary>
+    Tekken,
 }
 
 /// <summary>
@@ -48,7 +54,7 @@ internal sealed record PreTokenizer(WordPattern Pattern)
 
     /// <summary>End of the word that starts at <paramref name="start"/> of a segment; always beyond it.</summary>
     public int WordEnd(ReadOnlySpan<char> segment, int start) =>
-        Pattern == WordPattern.Gpt2 ? Gpt2WordEnd(segment, start) : Llama3WordEnd(segment, start);
+        Pattern == WordPattern.Gpt2 ? Gpt2WordEnd(segment, start) : LongWordEnd(segment, start);
 
     private static int Gpt2WordEnd(ReadOnlySpan<char> text, int start)
     {
@@ -66,9 +72,10 @@ internal sealed record PreTokenizer(WordPattern Pattern)
             : RunEnd(text, at + width, kind);
     }
 
-    private int Llama3WordEnd(ReadOnlySpan<char> text, int start)
+    /// <summary>What <see cref="WordPattern.Llama3"/> and <see cref="WordPattern.Tekken"/> share.</summary>
+    private int LongWordEnd(ReadOnlySpan<char> text, int start)
     {
-        int contraction = Contraction(text[start..], ignoreCase: true);
+        int contraction = Pattern == WordPattern.Llama3 ? Contraction(text[start..], ignoreCase: true) : 0;
         if (contraction > 0)
         {
             return start + contraction;
@@ -78,7 +85,7 @@ internal sealed record PreTokenizer(WordPattern Pattern)
         bool isLineEnd = text[start] is '\r' or '\n';
         if (kind == CharacterClass.Letter)
         {
-            return RunEnd(text, start + width, CharacterClass.Letter);
+            return LettersEnd(text, start);
         }
 
         if (kind == CharacterClass.Number)
@@ -93,16 +100,16 @@ internal sealed record PreTokenizer(WordPattern Pattern)
         }
 
         // One character of any other kind but a line end goes with the letters after it.
-        if (!isLineEnd && CharacterClasses.At(text, start + width, out int nextWidth) == CharacterClass.Letter)
+        if (!isLineEnd && CharacterClasses.At(text, start + width, out _) == CharacterClass.Letter)
         {
-            return RunEnd(text, start + width + nextWidth, CharacterClass.Letter);
+            return LettersEnd(text, start + width);
         }
 
         int first = text[start] == ' ' ? start + 1 : start;
         if (CharacterClasses.At(text, first, out width) == CharacterClass.Other)
         {
             int at = RunEnd(text, first + width, CharacterClass.Other);
-            while (at < text.Length && text[at] is '\r' or '\n')
+            while (at < text.Length && (text[at] is '\r' or '\n' || (text[at] == '/' && Pattern == WordPattern.Tekken)))
             {
                 at++;
             }
@@ -113,6 +120,36 @@ internal sealed record PreTokenizer(WordPattern Pattern)
         int end = RunEnd(text, start, CharacterClass.Whitespace);
         int lineEnd = text[start..end].LastIndexOfAny('\r', '\n');
         return lineEnd >= 0 ? start + lineEnd + 1 : WhitespaceEnd(text, start);
+    }
+
+    /// <summary>End of the letters that make one word from <paramref name="start"/> on, where a letter is.</summary>
+    private int LettersEnd(ReadOnlySpan<char> text, int start)
+    {
+        if (Pattern == WordPattern.Llama3)
+        {
+            return RunEnd(text, start, CharacterClass.Letter);
+        }
+
+        // U*: up to the first ASCII lower-case letter or the end of the letters. A letter beyond ASCII is both U and W.
+        int at = start, afterLastOther = -1;
+        while (CharacterClasses.At(text, at, out int width) == CharacterClass.Letter && !char.IsAsciiLetterLower(text[at]))
+        {
+            at += width;
+            afterLastOther = char.IsAscii(text[at - width]) ? afterLastOther : at;
+        }
+
+        if (at < text.Length && char.IsAsciiLetterLower(text[at]))
+        {
+            while (CharacterClasses.At(text, at, out int width) == CharacterClass.Letter && !char.IsAsciiLetterUpper(text[at]))
+            {
+                at += width;
+            }
+
+            return at;
+        }
+
+        // W+ has nothing left, so U* gives back as far as the last letter that W takes; where it has none, U+ alone is the word.
+        return afterLastOther >= 0 ? afterLastOther : at;
     }
 
     /// <summary>A run of whitespace leaves its last character to the word that follows, if one does: <c>\s+(?!\S)|\s+</c>.</summary>

@@ -14,6 +14,8 @@ internal static class PreTokenizers
     private static readonly PreTokenizer ThreeDigits = new(WordPattern.Llama3) { MaxDigitCount = 3 };
     private static readonly PreTokenizer Llama3 = ThreeDigits with { TakesWholeWords = true, AddsBos = true };
 
+    private static readonly PreTokenizer Tekken = new(WordPattern.Tekken) { TakesWholeWords = true, AddsBos = true };
+
     private static readonly Dictionary<string, PreTokenizer> ByName = new(StringComparer.Ordinal)
     {
         ["llama3"] = Llama3, ["llama-v3"] = Llama3, ["llama-bpe"] = Llama3, ["falcon3"] = Llama3, ["falcon-h1"] = Llama3,
@@ -23,6 +25,7 @@ internal static class PreTokenizers
         ["kormo"] = Qwen2, ["solar-open"] = Qwen2, ["grok-2"] = Qwen2,
         ["gpt-2"] = Gpt2, ["phi-2"] = Gpt2, ["mpt"] = Gpt2, ["olmo"] = Gpt2, ["jais"] = Gpt2, ["trillion"] = Gpt2,
         ["granite-docling"] = Gpt2, ["exaone4"] = Gpt2, ["gigachat"] = Gpt2, ["a.x-4.0"] = Gpt2, ["mellum"] = Gpt2,
+        ["tekken"] = Tekken,
         ["smollm"] = Digits, ["starcoder"] = Digits, ["refact"] = Digits, ["command-r"] = Digits, ["codeshell"] = Digits,
         ["exaone"] = Digits, ["minerva-7b"] = Digits, ["mellum2"] = Digits,
     };

@@ -14,6 +14,9 @@ public class ByteLevelBpeTokenizerTests
     private const string Llama3Pattern =
         @"'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+    private const string TekkenPattern =
+        @"[^\r\n\p{L}\p{N}]?(?:(?=\p{L})[^a-z])*(?:(?=\p{L})[^A-Z])+|[^\r\n\p{L}\p{N}]?(?:(?=\p{L})[^a-z])+(?:(?=\p{L})[^A-Z])*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
     [Theory]
     [InlineData("llama-bpe")]
     [InlineData("qwen2")]
@@ -59,11 +62,12 @@ public class ByteLevelBpeTokenizerTests
     [Theory]
     [InlineData("gpt-2", Gpt2Pattern)]
     [InlineData("llama-bpe", Llama3Pattern)]
+    [InlineData("tekken", TekkenPattern)]
     public void WordEnd_RandomText_EqualsTheRegularExpression(string name, string pattern)
     {
         PreTokenizer preTokenizer = PreTokenizers.Find(name);
         var regex = new Regex(pattern, RegexOptions.CultureInvariant, TimeSpan.FromMinutes(1));
-        string[] pieces = ["'s", "'LL", "'", " ", "  ", "\t", "\n", "\r\n", "a", "Zz", "\u00E9", "\u4F60", "1", "12345", "\u0663", "\u00BD", "!", "...", "\u0301", "\u00A0", "\u3000", "\u0085", "_", "\uE000"];
+        string[] pieces = ["'s", "'LL", "'", " ", "  ", "\t", "\n", "\r\n", "a", "Zz", "AB", "aB", "\u00C9", "/", "\u00E9", "\u4F60", "1", "12345", "\u0663", "\u00BD", "!", "...", "\u0301", "\u00A0", "\u3000", "\u0085", "_", "\uE000"];
         var random = new Random(7);
         for (int i = 0; i < 20_000; i++)
         {
