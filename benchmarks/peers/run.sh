@@ -6,5 +6,5 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if [ ! -d "$here/node_modules/koffi" ] || [ ! -d "$here/node_modules/@node-llama-cpp/linux-x64" ]; then
   (cd "$here" && npm install --ignore-scripts --no-audit --no-fund --no-package-lock >&2)
 fi
-dotnet build "$here/../../samples/E2LLM.Tool" -c Release -v quiet --nologo -nodeReuse:false >&2
+build=$(dotnet build "$here/../../samples/E2LLM.Tool" -c Release --nologo -nodeReuse:false 2>&1) || { printf "%s\n" "$build" >&2; exit 1; }
 exec node "$here/compare.mjs" "$@"
