@@ -1,0 +1,97 @@
+using System.Text.RegularExpressions;
+using E2LLM.Samples.Snippets;
+using E2LLM.Tests.Support;
+
+namespace E2LLM.Tests.Samples;
+
+/// <summary>What the README shows is what the repository holds.</summary>
+public sealed partial class ReadmeTests
+{
+    private static readonly string Readme = File.ReadAllText(Repository.PathOf("README.md")).ReplaceLineEndings("\n");
+
+    [Fact]
+    public void Examples_EachBlock_StandsInACompiledSnippet()
+    {
+        string[] sources = [.. Repository.Files("samples/Snippets", "*.cs").Select(file => WithoutIndentation(File.ReadAllText(file)))];
+        string[] blocks = [.. Block().Matches(Readme).Where(block => block.Groups["language"].Value == "csharp").Select(block => WithoutIndentation(block.Groups["text"].Value))];
+        Assert.True(blocks.Length >= 4);
+        Assert.All(blocks, block => Assert.Contains(sources, source => source.Contains(block, StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public void Commands_FirstTwo_AreTheSampleAndTheTests() =>
+        Assert.Equal(
+            ["dotnet run -c Release --project samples/EdgeCluster", "dotnet test -c Release"],
+            Commands().Take(2));
+
+    [Fact]
+    public void Commands_CiScript_RunsTheFirstTwo()
+    {
+        string script = File.ReadAllText(Repository.PathOf(".ci/run"));
+        Assert.Contains("dotnet test -c Release\n", script, StringComparison.Ordinal);
+        Assert.Contains("dotnet run -c Release --no-build --project samples/EdgeCluster\n", script, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Commands_OfTheTool_Work()
+    {
+        const string Tool = "dotnet run -c Release --project samples/E2LLM.Tool -- ";
+        string[] calls = [.. Commands().Where(line => line.StartsWith(Tool, StringComparison.Ordinal)).Select(line => line[Tool.Length..])];
+        Assert.True(calls.Length >= 3);
+        foreach (string call in calls)
+        {
+            // Paths in the README are those of the repository's root.
+            string[] args = [.. Argument().Matches(call).Select(match => match.Value.Trim('"'))
+                .Select(arg => arg.StartsWith("samples/", StringComparison.Ordinal) ? Repository.PathOf(arg) : arg)];
+            ToolRun run = await ToolRun.Of(args);
+            Assert.True(run.ExitCode == 0 && run.Out.Length > 0, $"{call}: {run.Error}");
+        }
+    }
+
+    [Fact]
+    public void Links_ToFiles_LeadSomewhere() =>
+        Findings.AssertNone(
+            from match in Link().Matches(Readme)
+            let target = match.Groups["target"].Value
+            where !target.StartsWith("https://", StringComparison.Ordinal)
+            where !Path.Exists(Repository.PathOf(target))
+            select target);
+
+    [Fact]
+    public async Task Snippets_GenerateAndServe_GiveTheSameText()
+    {
+        using var alone = new StringWriter();
+        using var served = new StringWriter();
+        await GenerateText.RunAsync(ToolRun.Q8Model, alone);
+        await ServePlan.RunAsync(ToolRun.Q8Model, served).WaitAsync(TimeSpan.FromMinutes(1));
+        Assert.True(served.ToString().Length > 100, served.ToString());
+        Assert.StartsWith(served.ToString(), alone.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Snippets_Plan_DrawsAndSimulates()
+    {
+        using var output = new StringWriter();
+        PlanCluster.Run(
+            Repository.PathOf("samples/EdgeCluster/cluster-real.json"), Repository.PathOf("samples/EdgeCluster/model-8b.json"),
+            Repository.PathOf("samples/EdgeCluster/workload-real.json"), output);
+        Assert.Contains("Plan for llama-3.1-8b", output.ToString(), StringComparison.Ordinal);
+        Assert.Contains("mean waiting time in simulation: ", output.ToString(), StringComparison.Ordinal);
+    }
+
+    private static IEnumerable<string> Commands() =>
+        Block().Matches(Readme).Where(block => block.Groups["language"].Value == "sh")
+            .SelectMany(block => block.Groups["text"].Value.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+
+    private static string WithoutIndentation(string text) =>
+        string.Join('\n', text.ReplaceLineEndings("\n").Split('\n').Select(line => line.Trim()).Where(line => line.Length > 0));
+
+    [GeneratedRegex(@"^```(?<language>\w+)\n(?<text>.*?)^```$", RegexOptions.Multiline | RegexOptions.Singleline)]
+    private static partial Regex Block();
+
+    [GeneratedRegex(@"""[^""]*""|\S+")]
+    private static partial Regex Argument();
+
+    [GeneratedRegex(@"\]\((?<target>[^)]+)\)")]
+    private static partial Regex Link();
+}
