@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using E2LLM.Deployment;
+using E2LLM.Diagnostics;
 using E2LLM.Replicas.Stages;
 using E2LLM.Transfer;
 
@@ -147,6 +148,7 @@ public sealed class Dispatcher : IAsyncDisposable
                 }
             }
 
+            Telemetry.RecoveryCounter.Add(1);
             served.Update(static report => report with { RecoveryCount = report.RecoveryCount + 1 });
         }
     }
@@ -165,8 +167,8 @@ public sealed class Dispatcher : IAsyncDisposable
         && error is PeerLostException or SequenceFailedException { IsRetryable: true };
 
     /// <summary>
-    /// For prompts the replica that would be through soonest; for generation the one with the most KV blocks that nobody claims. A mixed replica
-    /// does both, and where the prompt's replica can also generate nothing needs to move, but the roles of the plan decide.
+    /// For prompts the replica that would be through soonest; for generation the one whose sequences would each get the most tokens per second, as planned,
+    /// with one more on it, among those that have room now if any has. The roles of the plan decide; a mixed replica does both.
     /// </summary>
     private Replica Choose(bool forPrefill, int tokenCount, Exception? loss)
     {
@@ -191,8 +193,19 @@ public sealed class Dispatcher : IAsyncDisposable
                 nameof(tokenCount), tokenCount, $"A sequence of {tokenCount} tokens fits no replica; the largest holds {candidates.Max(replica => replica.Admission.BlockCount)} KV blocks.");
         }
 
-        return forPrefill
-            ? large.MinBy(replica => replica.PrefillRate.EstimateSeconds(tokenCount))!
-            : large.MaxBy(replica => replica.Admission.UnclaimedBlockCount)!;
+        if (forPrefill)
+        {
+            return large.MinBy(replica => replica.PrefillRate.EstimateSeconds(tokenCount))!;
+        }
+
+        Replica[] roomy = [.. large.Where(replica => replica.Admission.HasRoom(tokenCount))];
+        return (roomy.Length > 0 ? roomy : large).MinBy(DecodeLoad)!;
+    }
+
+    /// <summary>Seconds that a token of each sequence would take, with one more than are there or wait.</summary>
+    private static double DecodeLoad(Replica replica)
+    {
+        double tokensPerSecond = replica.Plan.DecodeTokensPerSecond > 0 ? replica.Plan.DecodeTokensPerSecond : 1;
+        return (replica.Admission.ClaimCount + 1) / tokensPerSecond;
     }
 }

@@ -1,3 +1,6 @@
+using System.Diagnostics;
+using E2LLM.Diagnostics;
+
 namespace E2LLM.Replicas;
 
 /// <summary>
@@ -51,10 +54,18 @@ public sealed class ServedRequest : IAsyncEnumerable<int>
         }
 
         _startedAt = _clock.GetTimestamp();
-        await foreach (int token in _dispatcher.RunAsync(this, cancellationToken).ConfigureAwait(false))
+        using Activity? activity = Telemetry.Activities.StartActivity(Telemetry.RequestActivity);
+        try
         {
-            CountToken();
-            yield return token;
+            await foreach (int token in _dispatcher.RunAsync(this, cancellationToken).ConfigureAwait(false))
+            {
+                CountToken();
+                yield return token;
+            }
+        }
+        finally
+        {
+            Publish(activity);
         }
     }
 
@@ -64,6 +75,28 @@ public sealed class ServedRequest : IAsyncEnumerable<int>
         {
             _report = change(_report);
         }
+    }
+
+    /// <summary>Tells listeners what the request cost, once it has ended in whatever way.</summary>
+    private void Publish(Activity? activity)
+    {
+        RequestReport report = Report;
+        if (report.OutputTokenCount > 0)
+        {
+            Telemetry.TtftHistogram.Record(report.TtftSeconds);
+        }
+
+        if (report.OutputTokenCount > 1)
+        {
+            Telemetry.TpotHistogram.Record(report.TpotSeconds);
+        }
+
+        activity?.SetTag("prefill", report.PrefillReplica)
+            .SetTag("decode", report.DecodeReplica)
+            .SetTag("prompt_tokens", report.PromptTokenCount)
+            .SetTag("output_tokens", report.OutputTokenCount)
+            .SetTag("kv_bytes", report.KvTransferBytes)
+            .SetTag("recoveries", report.RecoveryCount);
     }
 
     private void CountToken()

@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
+using System.Diagnostics.Metrics;
 using System.IO.Pipelines;
+using E2LLM.Diagnostics;
 using E2LLM.Execution;
 using E2LLM.Replicas.Connections;
 using E2LLM.Replicas.Stages;
@@ -18,6 +20,7 @@ public sealed class StageHost : IAsyncDisposable
     private readonly ConcurrentDictionary<PeerConnection, byte> _connections = new();
     private readonly ConcurrentDictionary<Task, byte> _background = new();
     private readonly CancellationTokenSource _stop = new();
+    private readonly Meter _meter = new(Telemetry.SourceName);
     private int _disposed;
 
     /// <summary>Makes a stage of an executor.</summary>
@@ -46,6 +49,9 @@ public sealed class StageHost : IAsyncDisposable
         Model = model;
         _options = options;
         Loop = new StageLoop(options.Name);
+        var tag = new KeyValuePair<string, object?>(Telemetry.DeviceTag, options.Name);
+        _meter.CreateObservableGauge(Telemetry.KvBlocksUsed, () => new Measurement<int>(UsedKvBlockCount, tag));
+        _meter.CreateObservableGauge(Telemetry.StageQueueLength, () => new Measurement<int>(Loop.QueueLength, tag));
     }
 
     /// <summary>Name of this device.</summary>
@@ -131,6 +137,7 @@ public sealed class StageHost : IAsyncDisposable
         await emptied.Task.ConfigureAwait(false);
         await Task.WhenAll(_background.Keys).ConfigureAwait(false);
         Loop.Dispose();
+        _meter.Dispose();
         _stop.Dispose();
     }
 

@@ -9,6 +9,7 @@ internal sealed class BlockAdmission
     private readonly Lock _gate = new();
     private readonly LinkedList<Waiter> _waiting = [];
     private readonly int _blockTokenCount;
+    private readonly int _slotCount;
     private int _freeBlocks;
     private int _freeSlots;
     private Exception? _closed;
@@ -24,7 +25,7 @@ internal sealed class BlockAdmission
         ArgumentOutOfRangeException.ThrowIfLessThan(slotCount, 1);
         BlockCount = _freeBlocks = blockCount;
         _blockTokenCount = blockTokenCount;
-        _freeSlots = slotCount;
+        _slotCount = _freeSlots = slotCount;
     }
 
     /// <summary>Blocks in all.</summary>
@@ -42,6 +43,18 @@ internal sealed class BlockAdmission
         }
     }
 
+    /// <summary>Sequences that are let in or wait.</summary>
+    public int ClaimCount
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _slotCount - _freeSlots + _waiting.Count;
+            }
+        }
+    }
+
     /// <summary>Requests that wait.</summary>
     public int WaitingCount
     {
@@ -51,6 +64,15 @@ internal sealed class BlockAdmission
             {
                 return _waiting.Count;
             }
+        }
+    }
+
+    /// <summary>Whether a sequence of so many positions would be let in at once.</summary>
+    public bool HasRoom(int tokenCount)
+    {
+        lock (_gate)
+        {
+            return _waiting.Count == 0 && _freeSlots > 0 && BlocksFor(tokenCount) <= _freeBlocks;
         }
     }
 

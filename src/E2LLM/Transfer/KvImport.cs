@@ -45,9 +45,6 @@ internal sealed class KvImport
         _coverage = new KvSliceCoverage(expected.Layers, expected.FirstPosition, expected.PositionCount);
     }
 
-    /// <summary>Bytes received, coded, without frame overhead.</summary>
-    public long CodedBytes { get; private set; }
-
     /// <summary>Whether all positions of all layers are there.</summary>
     public bool IsComplete
     {
@@ -122,7 +119,6 @@ internal sealed class KvImport
                     throw new KvTransferException("firstToken", frame.HeaderOffset, $"{slice.Part} of layer {slice.Layer}, positions {slice.FirstToken} to {slice.FirstToken + slice.TokenCount - 1}, came before.");
                 }
 
-                CodedBytes += frame.Payload.Length;
                 if (slice.Part == KvPart.Keys)
                 {
                     _cache.WriteKeys(slice.Layer, slice.FirstToken, slice.TokenCount, raw);

@@ -1,4 +1,5 @@
 using System.Threading.Channels;
+using E2LLM.Diagnostics;
 using E2LLM.Transfer;
 
 namespace E2LLM.Replicas.Connections;
@@ -25,6 +26,7 @@ internal sealed class PeerConnection : IAsyncDisposable
     private long _sentFrames;
     private long _sentAtLastBeat = -1;
     private long _writeStarted;
+    private long _lastWatch;
     private bool _writing;
     private ulong _nonce;
 
@@ -68,6 +70,7 @@ internal sealed class PeerConnection : IAsyncDisposable
         _handler = handler;
         _receiver.Restart();
         TimeSpan period = _options.PeerTimeout / 4;
+        _lastWatch = _options.TimeProvider.GetTimestamp();
         _watch.Change(period, period);
         _completion = RunAsync();
     }
@@ -131,6 +134,11 @@ internal sealed class PeerConnection : IAsyncDisposable
 
             _error = error;
             (room, _room) = (_room, null);
+        }
+
+        if (error is PeerLostException lost)
+        {
+            Telemetry.PeerLostCounter.Add(1, new(Telemetry.PeerTag, Peer), new(Telemetry.ReasonTag, lost.Reason.ToString()));
         }
 
         _outgoing.Writer.TryComplete();
@@ -258,6 +266,15 @@ internal sealed class PeerConnection : IAsyncDisposable
     private void Watch()
     {
         TimeProvider clock = _options.TimeProvider;
+        TimeSpan sinceLast = clock.GetElapsedTime(_lastWatch);
+        _lastWatch = clock.GetTimestamp();
+        if (sinceLast > _options.PeerTimeout / 2)
+        {
+            // This process itself stood still (suspended, starved, in a debugger): what came meanwhile is not read yet.
+            _receiver.Restart();
+            Progress();
+        }
+
         if (_receiver.IsOverdue(out TimeSpan allowed))
         {
             var timeout = new TimeoutException($"No whole frame came within {allowed.TotalSeconds:0.###} s.");

@@ -1,4 +1,5 @@
 using System.Buffers;
+using E2LLM.Diagnostics;
 using E2LLM.Replicas.Connections;
 using E2LLM.Transfer;
 
@@ -246,6 +247,7 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
 
     private void Confirm(ReceivedMessage message)
     {
+        Telemetry.KvBytesCounter.Add(message.CodedBytes, new(Telemetry.DeviceTag, host.Name), new(Telemetry.PeerTag, connection.Peer));
         var header = new HeaderWriter();
         new SequenceMessage(message.Header.TransferId, (ulong)message.Header.PositionCount).Write(header);
         connection.Send(FrameKind.KvApplied, header);
@@ -290,6 +292,8 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
 
         public KvTransferHeader Header => header;
 
+        public long CodedBytes { get; private set; }
+
         public StageSession Session => session;
 
         public StageSequence Sequence => sequence;
@@ -299,6 +303,7 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
             sequence.Import!.Write(header, slice, frame);
             _slices++;
             _rawBytes += slice.RawBytes;
+            CodedBytes += frame.Payload.Length;
         }
 
         public void End(in KvEndHeader end, in Frame frame)

@@ -18,7 +18,7 @@ internal sealed class StageLoop : IDisposable
     }
 
     /// <summary>Work posted and not yet begun.</summary>
-    public int QueueLength => _work.Count;
+    public int QueueLength => _work.IsAddingCompleted ? 0 : _work.Count;
 
     /// <summary>Appends work, which must not throw.</summary>
     /// <returns>False where the loop has ended: the work will not be done.</returns>

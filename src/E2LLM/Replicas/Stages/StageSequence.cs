@@ -35,6 +35,9 @@ internal sealed class StageSequence : IDisposable
     /// <summary>Whether steps may come: the prompt's keys and values are there, or are computed by the steps themselves.</summary>
     public bool IsReady { get; set; }
 
+    /// <summary>Timestamp of the opening.</summary>
+    public long OpenedAt { get; init; }
+
     /// <summary>Targets that have not confirmed the keys and values yet. Touched on the stage loop.</summary>
     public int UnsentTargetCount { get; set; }
 

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Runtime.InteropServices;
+using E2LLM.Diagnostics;
 using E2LLM.KvCaching;
 using E2LLM.Replicas.Connections;
 using E2LLM.Transfer;
@@ -69,7 +70,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
         {
             cache.Reserve(open.CapacityTokenCount);
             KvImport? import = open.Imports ? new KvImport(cache, host.MessageHeader(open.Sequence, host.Executor.Role.Layers, open), host.Codecs) : null;
-            var sequence = new StageSequence(open, cache, import) { IsReady = import is null };
+            var sequence = new StageSequence(open, cache, import) { IsReady = import is null, OpenedAt = host.Connections.TimeProvider.GetTimestamp() };
             _sequences.Add(open.Sequence, sequence);
             if (import is not null)
             {
@@ -110,6 +111,8 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
     /// <summary>Runs one step. <paramref name="payload"/> (rented) holds token ids for a stage with the embedding, hidden states for the others.</summary>
     public void Step(StepMessage step, byte[] payload, CancellationToken cancellationToken)
     {
+        TimeProvider clock = host.Connections.TimeProvider;
+        long start = clock.GetTimestamp();
         try
         {
             if (_closed || !CheckChain())
@@ -152,6 +155,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
         }
         finally
         {
+            Telemetry.StageHistogram.Record(clock.GetElapsedTime(start).TotalSeconds, new(Telemetry.DeviceTag, host.Name), new(Telemetry.TokensTag, Telemetry.TokensBucket(step.TokenCount)));
             ArrayPool<byte>.Shared.Return(payload);
         }
     }
@@ -166,6 +170,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
 
         int applied = sequence.Import!.Commit();
         sequence.IsReady = true;
+        Telemetry.KvDurationHistogram.Record(host.Connections.TimeProvider.GetElapsedTime(sequence.OpenedAt).TotalSeconds, new KeyValuePair<string, object?>(Telemetry.DeviceTag, host.Name));
         host.Imports.TryRemove((id, sequence.Id), out _);
         Tell(FrameKind.KvApplied, sequence.Id, (ulong)applied);
     }

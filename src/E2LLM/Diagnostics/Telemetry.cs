@@ -1,0 +1,74 @@
+using System.Diagnostics;
+using System.Diagnostics.Metrics;
+
+namespace E2LLM.Diagnostics;
+
+/// <summary>Names of all metrics and activities of this library: the one place that states them. Subscribe by <see cref="SourceName"/>. Thread-safe.</summary>
+public static class Telemetry
+{
+    /// <summary>Name of the meter and of the activity source.</summary>
+    public const string SourceName = "E2LLM";
+
+    /// <summary>Counter, bytes: coded keys and values received by decode stages. Tags: <see cref="DeviceTag"/>, <see cref="PeerTag"/>.</summary>
+    public const string KvTransferBytes = "e2llm.kv.transfer.bytes";
+
+    /// <summary>Histogram, seconds: from the opening of a sequence until all its keys and values are with the decode stage. Tag: <see cref="DeviceTag"/>.</summary>
+    public const string KvTransferDuration = "e2llm.kv.transfer.duration";
+
+    /// <summary>Histogram, seconds: one step at one stage, sampling included. Tags: <see cref="DeviceTag"/>, <see cref="TokensTag"/>.</summary>
+    public const string StageDuration = "e2llm.stage.duration";
+
+    /// <summary>Gauge: work that waits at a stage. Tag: <see cref="DeviceTag"/>.</summary>
+    public const string StageQueueLength = "e2llm.stage.queue.length";
+
+    /// <summary>Gauge: KV blocks held by sequences at a stage. Tag: <see cref="DeviceTag"/>.</summary>
+    public const string KvBlocksUsed = "e2llm.kv.blocks.used";
+
+    /// <summary>Counter: connections that ended because the peer was lost. Tags: <see cref="PeerTag"/>, <see cref="ReasonTag"/>.</summary>
+    public const string PeerLost = "e2llm.peer.lost";
+
+    /// <summary>Histogram, seconds: time to first token of a request, waiting included.</summary>
+    public const string TimeToFirstToken = "e2llm.request.ttft";
+
+    /// <summary>Histogram, seconds: time per output token after the first, one value for each request.</summary>
+    public const string TimePerOutputToken = "e2llm.request.tpot";
+
+    /// <summary>Counter: requests continued elsewhere after a loss.</summary>
+    public const string Recoveries = "e2llm.request.recoveries";
+
+    /// <summary>Activity: one request from its arrival to its last token. Tags: the fields of its report.</summary>
+    public const string RequestActivity = "e2llm.request";
+
+    /// <summary>Tag: name of the device that reports.</summary>
+    public const string DeviceTag = "device";
+
+    /// <summary>Tag: name of the device on the other side.</summary>
+    public const string PeerTag = "peer";
+
+    /// <summary>Tag: why a peer counts as lost.</summary>
+    public const string ReasonTag = "reason";
+
+    /// <summary>Tag: tokens of a step: <c>1</c>, <c>2-8</c>, <c>9-64</c> or <c>65+</c>.</summary>
+    public const string TokensTag = "tokens";
+
+    internal static readonly ActivitySource Activities = new(SourceName);
+
+    internal static readonly Meter Meter = new(SourceName);
+
+    internal static readonly Counter<long> KvBytesCounter = Meter.CreateCounter<long>(KvTransferBytes, "By");
+
+    internal static readonly Histogram<double> KvDurationHistogram = Meter.CreateHistogram<double>(KvTransferDuration, "s");
+
+    internal static readonly Histogram<double> StageHistogram = Meter.CreateHistogram<double>(StageDuration, "s");
+
+    internal static readonly Counter<long> PeerLostCounter = Meter.CreateCounter<long>(PeerLost);
+
+    internal static readonly Histogram<double> TtftHistogram = Meter.CreateHistogram<double>(TimeToFirstToken, "s");
+
+    internal static readonly Histogram<double> TpotHistogram = Meter.CreateHistogram<double>(TimePerOutputToken, "s");
+
+    internal static readonly Counter<long> RecoveryCounter = Meter.CreateCounter<long>(Recoveries);
+
+    /// <summary>Few values, so that the tag does not multiply series.</summary>
+    internal static string TokensBucket(int tokens) => tokens switch { 1 => "1", <= 8 => "2-8", <= 64 => "9-64", _ => "65+" };
+}
