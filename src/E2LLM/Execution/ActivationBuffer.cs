@@ -28,7 +28,7 @@ internal sealed unsafe class ActivationBuffer : IDisposable
         {
             _quants256 = new AlignedBuffer(elements);
             _scales256 = new AlignedBuffer(elements / 256 * sizeof(float));
-            _sums256 = new AlignedBuffer(elements / 16 * sizeof(int));
+            _sums256 = new AlignedBuffer(elements / 16 * sizeof(short));
         }
     }
 
@@ -36,7 +36,7 @@ internal sealed unsafe class ActivationBuffer : IDisposable
     internal Activations All => new(
         _single.Floats,
         _quants is null ? default : new QuantizedActivations((sbyte*)_quants.Pointer, _scales!.Floats, (int*)_sums!.Pointer),
-        _quants256 is null ? default : new SuperBlockActivations((sbyte*)_quants256.Pointer, _scales256!.Floats, (int*)_sums256!.Pointer));
+        _quants256 is null ? default : new SuperBlockActivations((sbyte*)_quants256.Pointer, _scales256!.Floats, (short*)_sums256!.Pointer));
 
     /// <summary>One row as floats: write it, then call <see cref="Complete"/>.</summary>
     internal float* Row(int token) => _single.Floats + ((nint)token * _columns);

@@ -59,7 +59,8 @@ public sealed unsafe class QuantizeActivationsTests
     {
         using var quants = new GuardedArray<sbyte>(x.Length);
         using var scales = new GuardedArray<float>(x.Length / block);
-        using var sums = new GuardedArray<int>(x.Length / (block == 32 ? 32 : 16));
+        using var sums = new GuardedArray<int>(block == 32 ? x.Length / 32 : 0);
+        using var sums256 = new GuardedArray<short>(block == 32 ? 0 : x.Length / 16);
         if (block == 32 && vector)
         {
             QuantizeActivations.RunVector128(x.Pointer, x.Length, quants.Pointer, scales.Pointer, sums.Pointer);
@@ -70,13 +71,13 @@ public sealed unsafe class QuantizeActivationsTests
         }
         else if (vector)
         {
-            QuantizeActivations256.Run(x.Pointer, x.Length, quants.Pointer, scales.Pointer, sums.Pointer);
+            QuantizeActivations256.Run(x.Pointer, x.Length, quants.Pointer, scales.Pointer, sums256.Pointer);
         }
         else
         {
-            QuantizeActivations256.RunScalar(x.Pointer, x.Length, quants.Pointer, scales.Pointer, sums.Pointer);
+            QuantizeActivations256.RunScalar(x.Pointer, x.Length, quants.Pointer, scales.Pointer, sums256.Pointer);
         }
 
-        return (quants.Span.ToArray(), scales.Span.ToArray(), sums.Span.ToArray());
+        return (quants.Span.ToArray(), scales.Span.ToArray(), block == 32 ? sums.Span.ToArray() : [.. sums256.Span.ToArray().Select(sum => (int)sum)]);
     }
 }

@@ -70,14 +70,16 @@ internal static unsafe class QuantizedData
         int block = super ? 256 : 32;
         sbyte[] quants = new sbyte[x.Length];
         float[] scales = new float[x.Length / block];
-        int[] sums = new int[x.Length / (super ? 16 : 32)];
+
+        // Sums of K activations are 16-bit; they share the array's bytes.
+        int[] sums = new int[x.Length / 32];
         fixed (float* source = x, s = scales)
         fixed (sbyte* q = quants)
         fixed (int* sum = sums)
         {
             if (super)
             {
-                QuantizeActivations256.Run(source, x.Length, q, s, sum);
+                QuantizeActivations256.Run(source, x.Length, q, s, (short*)sum);
             }
             else
             {
@@ -93,7 +95,7 @@ internal static unsafe class QuantizedData
         string path, TensorType type, byte* weights, int rows, int columns, int firstGroup, int endGroup, sbyte* quants, float* scales, int* sums, int tokens, float* y)
     {
         var x = new QuantizedActivations(quants, scales, sums);
-        var x256 = new SuperBlockActivations(quants, scales, sums);
+        var x256 = new SuperBlockActivations(quants, scales, (short*)sums);
         var call = new MatMulQuantized.Call(weights, rows, columns, firstGroup, endGroup, x, tokens, y, rows);
         var superCall = new MatMulSuperBlock.Call(weights, rows, columns, firstGroup, endGroup, x256, tokens, y, rows);
         switch (type)

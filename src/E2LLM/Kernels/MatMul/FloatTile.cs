@@ -27,6 +27,7 @@ internal static unsafe class FloatTile
     /// <param name="yStride">Elements from token to token.</param>
     /// <param name="secondVector">Elements from an output of the first vector to that of the second; 0 where there is none.</param>
     /// <param name="accumulate">Whether sums start from what <paramref name="y"/> holds.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void Run2x4<TVector, TLanes, TElement>(
         byte* w0, byte* w1, nint strideBytes, float* x, nint xStride, int tokenCount, int depth, float* y, nint yStride, nint secondVector, bool accumulate)
         where TVector : unmanaged
@@ -82,6 +83,7 @@ internal static unsafe class FloatTile
     /// <param name="y1">Second output.</param>
     /// <param name="y2">Third output.</param>
     /// <param name="y3">Fourth output.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void Run4x1<TVector, TLanes, TElement>(
         byte* w0, byte* w1, byte* w2, byte* w3, nint strideBytes, float* x, int depth, float* y0, float* y1, float* y2, float* y3)
         where TVector : unmanaged

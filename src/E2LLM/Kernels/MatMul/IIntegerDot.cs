@@ -12,4 +12,7 @@ internal interface IIntegerDot
 
     /// <summary><c>sum[row] + sum over i in 0..3 of weights[4 row + i] * activations[4 row + i]</c>.</summary>
     static abstract Vector256<int> Add(Vector256<int> sum, Vector256<byte> weights, Vector256<sbyte> activations);
+
+    /// <summary><c>sum[row] + left[2 row] * right[2 row] + left[2 row + 1] * right[2 row + 1]</c>.</summary>
+    static abstract Vector256<int> AddPairs(Vector256<int> sum, Vector256<short> left, Vector256<short> right);
 }

@@ -13,6 +13,10 @@ internal readonly struct Avx2Dot : IIntegerDot
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<int> Add(Vector256<int> sum, Vector256<byte> weights, Vector256<sbyte> activations) =>
         sum + Avx2.MultiplyAddAdjacent(Avx2.MultiplyAddAdjacent(weights, activations), Vector256<short>.One);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<int> AddPairs(Vector256<int> sum, Vector256<short> left, Vector256<short> right) =>
+        sum + Avx2.MultiplyAddAdjacent(left, right);
 }
 
 /// <summary>
@@ -31,4 +35,8 @@ internal readonly struct Avx2SignedDot : IIntegerDot
         Vector256<short> pairs = Avx2.MultiplyAddAdjacent(Avx2.Abs(signed), Avx2.Sign(activations, signed));
         return sum + Avx2.MultiplyAddAdjacent(pairs, Vector256<short>.One);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<int> AddPairs(Vector256<int> sum, Vector256<short> left, Vector256<short> right) =>
+        sum + Avx2.MultiplyAddAdjacent(left, right);
 }

@@ -23,6 +23,22 @@ internal readonly struct Vector128Dot<TLayout> : IIntegerDot
         Half(sum.GetLower(), weights.GetLower(), activations.GetLower()), Half(sum.GetUpper(), weights.GetUpper(), activations.GetUpper()));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<int> AddPairs(Vector256<int> sum, Vector256<short> left, Vector256<short> right) =>
+        sum + Vector256.Create(Pairs(left.GetLower(), right.GetLower()), Pairs(left.GetUpper(), right.GetUpper()));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<int> Pairs(Vector128<short> left, Vector128<short> right)
+    {
+        if (Sse2.IsSupported)
+        {
+            return Sse2.MultiplyAddAdjacent(left, right);
+        }
+
+        Vector128<int> low = AdvSimd.MultiplyWideningLower(left.GetLower(), right.GetLower()), high = AdvSimd.MultiplyWideningLower(left.GetUpper(), right.GetUpper());
+        return AdvSimd.AddPairwise(low.GetLower(), low.GetUpper()).ToVector128Unsafe().WithUpper(AdvSimd.AddPairwise(high.GetLower(), high.GetUpper()));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector128<int> Half(Vector128<int> sum, Vector128<byte> weights, Vector128<sbyte> activations)
     {
         Vector128<sbyte> signed = (TLayout.FillsByte ? weights ^ Vector128.Create((byte)0x80) : weights).AsSByte();

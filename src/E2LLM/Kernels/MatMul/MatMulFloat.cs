@@ -17,6 +17,10 @@ internal static unsafe class MatMulFloat
     // Activations of a block of tokens stay in the second-level cache while the weights stream past.
     private const int TokenBlockBytes = 512 * 1024;
 
+    // From so many tokens on, two-byte weights are widened once instead of once per four tokens; and so many columns at a time.
+    private const int WideningTokens = 12;
+    private const int WideningColumns = 256;
+
     /// <summary>Multiplies the rows of groups <c>[firstGroup, endGroup)</c> with all tokens, at the widest width the machine has.</summary>
     /// <param name="type"><see cref="TensorType.F32"/>, <see cref="TensorType.F16"/> or <see cref="TensorType.BF16"/>.</param>
     /// <param name="weights">Packed groups, from group 0.</param>
@@ -94,7 +98,43 @@ internal static unsafe class MatMulFloat
             int tokenEnd = Math.Min(token + block, call.Tokens);
             for (int row = firstRow; row < endRow; row += 2 * TLanes.Count)
             {
-                TwoVectors<TVector, TLanes, TElement>(call, row, endRow, token, tokenEnd);
+                if (tokenEnd - token >= WideningTokens && TElement.Bytes != sizeof(float) && row + (2 * TLanes.Count) <= endRow)
+                {
+                    WidenedVectors<TVector, TLanes, TElement>(call, row, token, tokenEnd);
+                }
+                else
+                {
+                    TwoVectors<TVector, TLanes, TElement>(call, row, endRow, token, tokenEnd);
+                }
+            }
+        }
+    }
+
+    // Widens a panel of weights once for all tokens of the block, a stretch of columns at a time so that it stays in the first-level cache. Sums
+    // rest in y between stretches: a float stored and loaded is the same float.
+    private static void WidenedVectors<TVector, TLanes, TElement>(Call call, int row, int token, int tokenEnd)
+        where TVector : unmanaged
+        where TLanes : IFloatLanes<TVector>
+        where TElement : IFloatElement
+    {
+        int lanes = TLanes.Count;
+        float* panel = stackalloc float[WideningColumns * 2 * PackedFloatRows.GroupRows];
+        byte* w0 = call.Row<TElement>(row), w1 = call.Row<TElement>(row + lanes);
+        nint stride = PackedFloatRows.GroupRows * TElement.Bytes;
+        for (int first = 0; first < call.Columns; first += WideningColumns)
+        {
+            int depth = Math.Min(WideningColumns, call.Columns - first);
+            for (nint k = 0; k < depth; k++)
+            {
+                TLanes.Store(TElement.Load<TVector, TLanes>(w0 + ((first + k) * stride)), panel + (k * 2 * lanes));
+                TLanes.Store(TElement.Load<TVector, TLanes>(w1 + ((first + k) * stride)), panel + (k * 2 * lanes) + lanes);
+            }
+
+            for (int t = token; t < tokenEnd; t += 4)
+            {
+                float* x = call.X + ((nint)t * call.Columns) + first, y = call.Y + (t * call.YStride) + row;
+                FloatTile.Run2x4<TVector, TLanes, SingleElement>(
+                    (byte*)panel, (byte*)(panel + lanes), 2 * lanes * sizeof(float), x, call.Columns, Math.Min(4, tokenEnd - t), depth, y, call.YStride, lanes, first > 0);
             }
         }
     }

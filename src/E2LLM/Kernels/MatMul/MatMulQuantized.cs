@@ -62,11 +62,8 @@ internal static unsafe class MatMulQuantized
         for (int row = call.FirstGroup * PackedQuantizedRows.GroupRows; row < endRow; row++)
         {
             byte* group = call.Group<TLayout, TFormat>(row / PackedQuantizedRows.GroupRows);
-            for (int token = 0; token < call.Tokens; token++)
-            {
-                call.Y[(token * call.YStride) + row] =
-                    QuantizedTileScalar.Run<TLayout, TFormat>(group, row % PackedQuantizedRows.GroupRows, call.Columns, call.X.From(token, call.Columns));
-            }
+            QuantizedTileScalar.Run<TLayout, TFormat>(
+                group, row % PackedQuantizedRows.GroupRows, call.Columns, call.X, call.Tokens, call.Y + row, call.YStride);
         }
     }
 

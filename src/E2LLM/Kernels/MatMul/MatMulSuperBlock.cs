@@ -60,46 +60,49 @@ internal static unsafe class MatMulSuperBlock
         where TFormat : ISuperBlockFormat<TLayout>
         where TDot : IIntegerDot
     {
-        float* scratch = stackalloc float[4 * GroupRows];
         int block = Math.Max(4, TokenBlockBytes / Math.Max(1, call.Columns) / 4 * 4);
-        for (int first = 0; first < call.Tokens; first += block)
+        for (int token = 0; token < call.Tokens; token += block)
         {
-            int end = Math.Min(first + block, call.Tokens);
-            for (int group = call.FirstGroup; group < call.EndGroup; group++)
+            int tokenEnd = Math.Min(token + block, call.Tokens);
+            for (int group = call.FirstGroup; group < call.EndGroup; group += 2)
             {
-                for (int token = first; token < end; token += 4)
-                {
-                    Tile<TLayout, TFormat, TDot>(call, group, token, Math.Min(4, end - token), scratch);
-                }
+                TwoGroups<TLayout, TFormat, TDot>(call, group, token, tokenEnd);
             }
         }
     }
 
-    private static void Tile<TLayout, TFormat, TDot>(in Call call, int group, int token, int count, float* scratch)
+    private static void TwoGroups<TLayout, TFormat, TDot>(in Call call, int group, int token, int tokenEnd)
         where TLayout : IQuantLayout
         where TFormat : ISuperBlockFormat<TLayout>
         where TDot : IIntegerDot
     {
-        int row = group * GroupRows, rowCount = Math.Min(GroupRows, call.Rows - row);
-        byte* weights = call.Group<TLayout, TFormat>(group);
-        SuperBlockActivations x = call.X.From(token, call.Columns);
+        int row = group * GroupRows, rowCount = Math.Min(Math.Min(2, call.EndGroup - group) * GroupRows, call.Rows - row);
+        byte* group0 = call.Group<TLayout, TFormat>(group);
 
-        // Rows past the end go to a scratch.
-        bool whole = rowCount == GroupRows;
-        float* y = call.Y + (token * call.YStride) + row, target = whole ? y : scratch;
-        nint stride = whole ? call.YStride : GroupRows;
-        if (count == 1)
+        // A missing second group is the first again; rows past the end go to a scratch.
+        byte* group1 = rowCount > GroupRows ? call.Group<TLayout, TFormat>(group + 1) : group0;
+        bool whole = rowCount == 2 * GroupRows;
+        float* scratch = stackalloc float[4 * 2 * GroupRows];
+        for (; token < tokenEnd; token += 4)
         {
-            SuperBlockTile.Run1x1<TLayout, TFormat, TDot>(weights, call.Columns, x, target);
-        }
-        else
-        {
-            SuperBlockTile.Run1x4<TLayout, TFormat, TDot>(weights, call.Columns, x, count, target, stride);
-        }
+            int count = Math.Min(4, tokenEnd - token);
+            SuperBlockActivations x = call.X.From(token, call.Columns);
+            float* y = call.Y + (token * call.YStride) + row, target = whole ? y : scratch;
+            nint stride = whole ? call.YStride : 2 * GroupRows;
+            if (count == 1)
+            {
+                SuperBlockTile.Run1x1<TLayout, TFormat, TDot>(group0, call.Columns, x, target);
+                SuperBlockTile.Run1x1<TLayout, TFormat, TDot>(group1, call.Columns, x, target + GroupRows);
+            }
+            else
+            {
+                SuperBlockTile.Run2x4<TLayout, TFormat, TDot>(group0, group1, call.Columns, x, count, target, stride, GroupRows);
+            }
 
-        for (int t = 0; !whole && t < count; t++)
-        {
-            new ReadOnlySpan<float>(scratch + (t * stride), rowCount).CopyTo(new Span<float>(y + (t * call.YStride), rowCount));
+            for (int t = 0; !whole && t < count; t++)
+            {
+                new ReadOnlySpan<float>(scratch + (t * stride), rowCount).CopyTo(new Span<float>(y + (t * call.YStride), rowCount));
+            }
         }
     }
 

@@ -30,6 +30,7 @@ internal static unsafe class QuantizedTile
     /// <param name="y">Output of the first row and token.</param>
     /// <param name="yStride">Elements from token to token.</param>
     /// <param name="secondGroup">Elements from an output of the first group to that of the second; 0 where there is none.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void Run2x4<TLayout, TFormat, TDot>(
         byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup)
         where TLayout : IQuantLayout
@@ -119,6 +120,7 @@ internal static unsafe class QuantizedTile
 
     /// <summary>Two groups and one token, streaming the weights.</summary>
     /// <inheritdoc cref="Run2x4"/>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void Run2x1<TLayout, TFormat, TDot>(byte* group0, byte* group1, int columns, QuantizedActivations x, float* y, nint secondGroup)
         where TLayout : IQuantLayout
         where TFormat : IQuantizedFormat<TLayout>

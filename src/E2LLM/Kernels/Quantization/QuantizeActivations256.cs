@@ -15,7 +15,7 @@ internal static unsafe class QuantizeActivations256
     private const int SumElements = 16;
 
     /// <summary>Quantises <paramref name="count"/> elements.</summary>
-    internal static void Run(float* x, int count, sbyte* quants, float* scales, int* sums)
+    internal static void Run(float* x, int count, sbyte* quants, float* scales, short* sums)
     {
         for (int block = 0; block < count / Elements; block++, x += Elements, quants += Elements, sums += Elements / SumElements)
         {
@@ -32,7 +32,7 @@ internal static unsafe class QuantizeActivations256
     }
 
     /// <summary>The plain twin.</summary>
-    internal static void RunScalar(float* x, int count, sbyte* quants, float* scales, int* sums)
+    internal static void RunScalar(float* x, int count, sbyte* quants, float* scales, short* sums)
     {
         for (int block = 0; block < count / Elements; block++, x += Elements, quants += Elements, sums += Elements / SumElements)
         {
@@ -63,7 +63,7 @@ internal static unsafe class QuantizeActivations256
         return MathF.Max(MathF.Max(m[0], m[1]), MathF.Max(m[2], m[3]));
     }
 
-    private static void RoundScalar(float* x, float inverse, sbyte* quants, int* sums)
+    private static void RoundScalar(float* x, float inverse, sbyte* quants, short* sums)
     {
         for (int part = 0; part < Elements / SumElements; part++)
         {
@@ -74,12 +74,12 @@ internal static unsafe class QuantizeActivations256
                 sum += quants[i];
             }
 
-            sums[part] = sum;
+            sums[part] = (short)sum;
         }
     }
 
     // Lanes: four neighbouring elements; four vectors are one sum.
-    private static void RoundVector128(float* x, float inverse, sbyte* quants, int* sums)
+    private static void RoundVector128(float* x, float inverse, sbyte* quants, short* sums)
     {
         Vector128<float> scale = Vector128.Create(inverse);
         for (int part = 0; part < Elements / SumElements; part++, x += SumElements, quants += SumElements)
