@@ -48,6 +48,8 @@ internal sealed record PlanRule
 /// </summary>
 internal sealed class PlanSpace
 {
+    // Rates over uniform links depend on the counts alone; the planner's searches number them, this one does not.
+    private const int AnyState = -1;
     private readonly PlanningProblem _problem;
     private readonly GroupRates _rates;
     private readonly PlanAssembler _assembler;
@@ -70,9 +72,6 @@ internal sealed class PlanSpace
 
     public Workload Workload { get; }
 
-    /// <summary>Combinations looked at by the last <see cref="Best"/>.</summary>
-    public long Examined { get; private set; }
-
     /// <summary>The groups that can take a role.</summary>
     public IEnumerable<GroupOption> Groups(ReplicaRole role) => _options.Where(o => o.Pick.Role == role);
 
@@ -83,28 +82,31 @@ internal sealed class PlanSpace
         return plan with { Objective = new PlanObjective { Kind = "capacity", Value = candidate.Capacity } };
     }
 
-    /// <summary>The <paramref name="count"/> candidates with the smallest score that a rule allows, best first; ties by what they are, not by luck.</summary>
-    public List<Candidate> Best(PlanRule rule, int count, Func<Candidate, double> score)
+    /// <summary>The <paramref name="count"/> candidates with the smallest score that a rule allows, best first.</summary>
+    public List<Candidate> Best(PlanRule rule, int count, Func<Candidate, double> score) => Best(rule, (count, score))[0];
+
+    /// <summary>As <see cref="Best(PlanRule, int, Func{Candidate, double})"/> for several scores in one walk through the space; ties go to fewer devices.</summary>
+    public List<Candidate>[] Best(PlanRule rule, params (int Count, Func<Candidate, double> Score)[] searches)
     {
         GroupOption[] options = [.. _options.Where(o => (rule.Mixed || o.Pick.Role != ReplicaRole.Mixed)
             && (!rule.OnlyMixed || o.Pick.Role == ReplicaRole.Mixed) && o.Pick.Counts.Sum() <= rule.MaxStages)];
-        var kept = new PriorityQueue<Candidate, double>();
-        Examined = 0;
-        var chosen = new List<GroupOption>();
-        Combine(options, 0, [.. _available], chosen, rule, candidate =>
+        PriorityQueue<Candidate, double>[] kept = [.. searches.Select(_ => new PriorityQueue<Candidate, double>())];
+        Combine(options, 0, [.. _available], [], rule, candidate =>
         {
-            Examined++;
-            double value = score(candidate);
-            if (kept.Count < count)
+            for (int i = 0; i < searches.Length; i++)
             {
-                kept.Enqueue(candidate, -value);
-            }
-            else
-            {
-                kept.EnqueueDequeue(candidate, -value);
+                double value = searches[i].Score(candidate);
+                if (kept[i].Count < searches[i].Count)
+                {
+                    kept[i].Enqueue(candidate, -value);
+                }
+                else
+                {
+                    kept[i].EnqueueDequeue(candidate, -value);
+                }
             }
         });
-        return [.. kept.UnorderedItems.OrderBy(i => -i.Priority).ThenBy(i => i.Element.Groups.Sum(g => g.Pick.Counts.Sum())).Select(i => i.Element)];
+        return [.. kept.Select(k => k.UnorderedItems.OrderBy(i => -i.Priority).ThenBy(i => i.Element.Groups.Sum(g => g.Pick.Counts.Sum())).Select(i => i.Element).ToList())];
     }
 
     private void Combine(GroupOption[] options, int from, int[] left, List<GroupOption> chosen, PlanRule rule, Action<Candidate> take)
@@ -241,25 +243,25 @@ internal sealed class PlanSpace
 
     private void AddGroup(int[] counts)
     {
-        RoleChoice prefill = _rates.Prefill(counts), decode = _rates.Decode(counts);
+        RoleChoice prefill = _rates.Prefill(AnyState, counts, 0), decode = _rates.Decode(AnyState, counts, 0);
         if (prefill.Rate > 0)
         {
-            Add(new GroupPick(counts, ReplicaRole.Prefill, prefill, default, 1), prefill.Rate, 0, prefill.Rate);
+            Add(new GroupPick(AnyState, counts, ReplicaRole.Prefill, prefill, default, 1), prefill.Rate, 0, prefill.Rate);
         }
 
         if (decode.Rate > 0)
         {
-            Add(new GroupPick(counts, ReplicaRole.Decode, decode, default, 0), 0, decode.Rate, prefill.Rate);
+            Add(new GroupPick(AnyState, counts, ReplicaRole.Decode, decode, default, 0), 0, decode.Rate, prefill.Rate);
         }
 
         if (_problem.Options.AllowMixed)
         {
             // Of the splits that serve both phases, the one whose balanced time sharing serves the most requests.
-            List<MixedChoice> choices = _rates.Mixed(counts, out _, out _);
+            List<MixedChoice> choices = _rates.Mixed(AnyState, counts, out _, out _);
             if (choices.Count > 0)
             {
                 MixedChoice best = choices.MaxBy(c => c.PrefillRate * c.DecodeRate / (c.PrefillRate + c.DecodeRate));
-                Add(new GroupPick(counts, ReplicaRole.Mixed, best.Split, best, 0.5), best.PrefillRate, best.DecodeRate, prefill.Rate);
+                Add(new GroupPick(AnyState, counts, ReplicaRole.Mixed, best.Split, best, 0.5), best.PrefillRate, best.DecodeRate, prefill.Rate);
             }
         }
     }

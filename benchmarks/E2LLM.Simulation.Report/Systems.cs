@@ -11,21 +11,20 @@ internal sealed record SystemUnderTest(string Name, DeploymentPlan Plan, Simulat
 /// The systems compared. Each gets the best plan of <see cref="PlanSpace"/> that its own rules allow and its own runtime policies; B2 and ours may use every lever
 /// there is and choose their plan by simulating a shortlist on the very requests, so the only difference between these two is Splitwise's rule.
 /// </summary>
-internal sealed class Systems(Cluster cluster, ModelCost model, Workload workload, IReadOnlyList<SimulatedRequest> requests, int shortlist = 120)
+internal sealed class Systems(Cluster cluster, ModelCost model, Workload workload, IReadOnlyList<SimulatedRequest> requests, int shortlist = 200, int maxStages = 7, int sampleCount = 150)
 {
     public const string E2llm = "E2LLM as published", EdgeShard = "one pipeline (EdgeShard)", Colocated = "replicas without roles",
         B0 = "B0 Splitwise, whole-model devices", B1 = "B1 Splitwise, greedy", B2 = "B2 Splitwise, every lever", Ours = "ours";
 
     private const int PaperSlots = 16;
 
-    private readonly PlanSpace _full = new(cluster, model, workload, new PlannerOptions());
-    private readonly PlanSpace _published = new(cluster, model, workload, new PlannerOptions { MaxDecodeSlots = PaperSlots, AllowMixed = false });
+    private readonly PlanSpace _full = new(cluster, model, workload, new PlannerOptions { MaxStageCount = maxStages });
 
     // All levers on: chunked prefill, caches pushed while prompts are computed, routing by the delay of all.
-    private static readonly SimulationOptions AllLevers = new() { Router = RouterKind.LeastDelay, BootstrapCount = 0, Oversized = OversizedRequests.Drop };
+    public static readonly SimulationOptions AllLevers = new() { Router = RouterKind.LeastDelay, BootstrapCount = 0, Oversized = OversizedRequests.Drop };
 
     private static readonly SimulationOptions[] Policies = [AllLevers, AllLevers with { Router = RouterKind.MixedPool }, AllLevers with { Router = RouterKind.JsqWait }];
-    private SystemUnderTest? _strong;
+    private SystemUnderTest? _strong, _e2llm;
 
     private double Rate => workload.Arrivals.RequestsPerSecond;
 
@@ -33,11 +32,12 @@ internal sealed class Systems(Cluster cluster, ModelCost model, Workload workloa
     public List<SystemUnderTest> All() => [.. new[] { PublishedE2llm(), OnePipeline(), WithoutRoles(), WholeModelSplitwise(), GreedySplitwise(), StrongSplitwise(), Own() }.OfType<SystemUnderTest>()];
 
     /// <summary>
-    /// E2LLM: pure roles, at most 16 sequences, every device used, the smallest bottleneck (found exactly, at least as good as its genetic search), join the shortest
-    /// estimated wait, caches moved when the prompt is done.
+    /// E2LLM as published: its genetic search over orders and sizes with the dynamic program inside (this library's, seed 1), pure roles, at most 16 sequences, every
+    /// device used, the smallest bottleneck; join the shortest estimated wait; caches moved when the prompt is done.
     /// </summary>
-    public SystemUnderTest? PublishedE2llm() => FromCapacity(
-        E2llm, _published, new PlanRule { Mixed = false, UseAllDevices = true }, AllLevers with { Router = RouterKind.JsqWait, KvPush = KvPush.AfterPrefill });
+    public SystemUnderTest? PublishedE2llm() => _e2llm ??= DeploymentPlanner.Plan(
+        cluster, model, workload, new PlannerOptions { Planner = PlannerKind.E2llm, MaxDecodeSlots = PaperSlots, AllowMixed = false, Objective = PlanObjectives.Bottleneck })
+        is { IsFeasible: true } result ? new SystemUnderTest(E2llm, result.Plan, AllLevers with { Router = RouterKind.JsqWait, KvPush = KvPush.AfterPrefill }) : null;
 
     /// <summary>One replica of as many devices as serve best; it does both phases.</summary>
     public SystemUnderTest? OnePipeline() => FromCapacity(
@@ -99,6 +99,12 @@ internal sealed class Systems(Cluster cluster, ModelCost model, Workload workloa
         return ranked.OrderBy(Given).ThenBy(r => r.Value).First().System;
     }
 
+    /// <summary>Ours under a narrower rule, for the ablation: the best of end-to-end plus waiting.</summary>
+    public SystemUnderTest? OwnUnder(PlanRule rule) => Simulated(Ours, Shortlist(_full, rule, Ours), Policies).OrderBy(r => r.Value).FirstOrDefault()?.System;
+
+    /// <summary>Ours as the planner alone would have it: the largest capacity, not simulated, for the ablation.</summary>
+    public SystemUnderTest? OwnByCapacity() => FromCapacity(Ours, _full, new PlanRule(), AllLevers);
+
     /// <summary>The report of a system on the requests, with intervals.</summary>
     public ServingReport Measure(SystemUnderTest system, IReadOnlyList<SimulatedRequest> trace, ServiceTargets? targets = null) =>
         ClusterSimulator.Run(system.Plan, cluster, model, trace, system.Options with { BootstrapCount = 400 }, targets);
@@ -117,23 +123,21 @@ internal sealed class Systems(Cluster cluster, ModelCost model, Workload workloa
             return (c.ServiceSeconds * (1 + (load * load / (1 - load)))) + excess;
         }
 
-        return [.. space.Best(rule, shortlist, Score)
-            .Concat(space.Best(rule, shortlist / 4, c => -c.Capacity))
-            .Concat(space.Best(rule, shortlist / 4, c => c.ServiceSeconds))
-            .Select(c => space.Plan(c, name)).DistinctBy(Describe.Plan)];
+        return [.. space.Best(rule, (shortlist, Score), (shortlist / 4, c => -c.Capacity), (shortlist / 4, c => c.ServiceSeconds))
+            .SelectMany(c => c).Select(c => space.Plan(c, name)).DistinctBy(Describe.Plan)];
     }
 
     // Plans and policies judged by what requests get: a short sample for all, every request for the best few and for those that came as they are.
     private List<Ranked> Simulated(string name, List<DeploymentPlan> plans, SimulationOptions[] policies, List<SystemUnderTest>? extra = null)
     {
-        IReadOnlyList<SimulatedRequest> sample = requests.Count > 200 ? [.. requests.Take(200)] : requests;
-        List<SystemUnderTest> systems = [.. plans.SelectMany(plan => policies.Select(p => new SystemUnderTest(name, plan with { Planner = name }, p))),
-            .. (extra ?? []).Select(e => e with { Name = name })];
-        List<Ranked> ranked = [.. systems.Select(s => Rank(s, sample))];
+        IReadOnlyList<SimulatedRequest> sample = requests.Count > sampleCount ? [.. requests.Take(sampleCount)] : requests;
+        List<Ranked> ranked = [.. plans.Select(plan => Rank(new SystemUnderTest(name, plan with { Planner = name }, policies[0]), sample)),
+            .. (extra ?? []).Select(e => Rank(e with { Name = name }, sample))];
 
-        // The best few are tried with fewer decode slots (a shorter batch for a longer queue) and smaller and larger chunks beside decoding.
-        ranked.AddRange(ranked.OrderBy(r => r.Value).Take(6).ToArray().SelectMany(r => Variants(r.System)).Select(s => Rank(s, sample)));
-        IEnumerable<Ranked> first = ranked.Where(r => double.IsFinite(r.Value)).OrderBy(r => r.Value).Take(requests.Count > sample.Count ? 16 : int.MaxValue);
+        // The best plans meet the other policies; the best of all are tried with fewer decode slots (a shorter batch for a longer queue) and other chunks.
+        ranked.AddRange(ranked.OrderBy(r => r.Value).Take(10).ToArray().SelectMany(r => policies.Skip(1).Select(p => Rank(r.System with { Options = p }, sample))));
+        ranked.AddRange(ranked.OrderBy(r => r.Value).Take(4).ToArray().SelectMany(r => Variants(r.System)).Select(s => Rank(s, sample)));
+        IEnumerable<Ranked> first = ranked.Where(r => double.IsFinite(r.Value)).OrderBy(r => r.Value).Take(requests.Count > sample.Count ? 8 : int.MaxValue);
         if (requests.Count > sample.Count)
         {
             first = first.Concat(ranked.Where(r => double.IsFinite(r.Value)).OrderBy(r => r.Waiting).Take(4)).Concat(ranked.Where(r => extra?.Any(e => ReferenceEquals(e.Plan, r.System.Plan)) ?? false))

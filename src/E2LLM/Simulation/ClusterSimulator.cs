@@ -58,14 +58,23 @@ public static class ClusterSimulator
         policies.Validate();
         ReplicaModel[] replicas = ReplicaModels.Build(plan, cluster, model, policies.ChunkTokens);
         NetworkModel network = NetworkModel.Of(cluster);
-        KvGeometry geometry = KvGeometry.Of(model);
-        Replanning? replanning = policies.Replan is { } replan
-            ? new Replanning(replan, plan, next => ReplicaModels.Build(next, cluster, model, policies.ChunkTokens))
-            : null;
         var collector = new ReportCollector(requests.Count, timeline);
         timeline?.Begin(plan, cluster);
-        var simulation = new ServingSimulation(replicas, new FairShareNetwork(network), geometry, policies, collector, replanning);
+        ServingSimulation simulation = Create(plan, replicas, network, cluster, model, policies, collector);
         simulation.Run(requests, progress, cancellationToken);
-        return collector.Report(simulation, new SoloService(replicas, network, geometry, policies), policies, targets);
+        return collector.Report(simulation, new SoloService(replicas, network, KvGeometry.Of(model), policies), policies, targets);
+    }
+
+    /// <summary>A run that keeps no results: for measuring the simulator itself.</summary>
+    internal static ServingSimulation Prepare(DeploymentPlan plan, Cluster cluster, ModelCost model, SimulationOptions options) => Create(
+        plan, ReplicaModels.Build(plan, cluster, model, options.ChunkTokens), NetworkModel.Of(cluster), cluster, model, options, NoSink.Instance);
+
+    private static ServingSimulation Create(
+        DeploymentPlan plan, ReplicaModel[] replicas, NetworkModel network, Cluster cluster, ModelCost model, SimulationOptions options, IServingSink sink)
+    {
+        Replanning? replanning = options.Replan is { } replan
+            ? new Replanning(replan, plan, next => ReplicaModels.Build(next, cluster, model, options.ChunkTokens))
+            : null;
+        return new ServingSimulation(replicas, new FairShareNetwork(network), KvGeometry.Of(model), options, sink, replanning);
     }
 }

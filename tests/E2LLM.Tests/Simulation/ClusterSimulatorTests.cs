@@ -184,6 +184,22 @@ public class ClusterSimulatorTests
         }
     }
 
+    [Fact]
+    public void MixedReplica_BesideADecodeReplica_GivesItPromptsWhenThatIsSooner()
+    {
+        DeploymentPlan plan = SmallDeployment.Plan(
+            SmallDeployment.Replica("m", ReplicaRole.Mixed, 2, ("b", 0, 8)), SmallDeployment.Replica("d", ReplicaRole.Decode, 8, ("c", 0, 8)));
+        foreach (RouterKind router in Enum.GetValues<RouterKind>())
+        {
+            IReadOnlyList<SimulatedRequest> requests = RequestGenerator.Generate(SmallDeployment.Load(3), 200, seed: 4);
+            ServingReport report = ClusterSimulator.Run(
+                plan, SmallDeployment.Cluster, SmallDeployment.Model, requests, new SimulationOptions { Router = router, BootstrapCount = 0 });
+            CheckConservation(report, requests);
+            Assert.Contains(report.Requests, r => r.DecodeReplica == 1);
+            Assert.Equal(ExpectedKvBytes(report), report.KvBytesMoved, 1.0);
+        }
+    }
+
     private static DeploymentPlan PlanOf(string name) => name switch
     {
         "split" => SmallDeployment.Split,

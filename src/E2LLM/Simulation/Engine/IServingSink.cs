@@ -15,3 +15,26 @@ internal interface IServingSink
     /// <summary>Bytes of a KV cache arrived.</summary>
     void Transfer(int fromDevice, int toDevice, double start, double end, long request);
 }
+
+/// <summary>Drops everything. Stateless.</summary>
+internal sealed class NoSink : IServingSink
+{
+    public static NoSink Instance { get; } = new();
+
+    public bool WantsTimeline => false;
+
+    public void Completed(in CompletedRequest request)
+    {
+        // Dropped.
+    }
+
+    public void StagePass(int replica, int stage, double start, double end, int promptTokens, int decodeCount)
+    {
+        // Dropped.
+    }
+
+    public void Transfer(int fromDevice, int toDevice, double start, double end, long request)
+    {
+        // Dropped.
+    }
+}

@@ -1,5 +1,3 @@
-using E2LLM.Deployment;
-
 namespace E2LLM.Simulation.Engine;
 
 // Prompts: queueing, batching into passes, and what follows the last pass of a prompt.
@@ -105,8 +103,7 @@ internal sealed partial class ServingSimulation
         bool local = request.OutputTokens - request.GeneratedTokens <= 1;
         if (request.DecodeReplica < 0 && !local)
         {
-            int choice = source.Model.Role == ReplicaRole.Mixed && source.AcceptsDecode ? source.Index
-                : _options.KvPush == KvPush.Overlapped || source.AcceptsDecode ? _router.ChooseDecode(request, withMemoryNow: true) : -1;
+            int choice = _options.KvPush == KvPush.Overlapped || source.AcceptsDecode ? _router.ChooseDecode(request, withMemoryNow: true) : -1;
             if (choice < 0 && source.AcceptsDecode)
             {
                 choice = source.Index;

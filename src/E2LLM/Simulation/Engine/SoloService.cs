@@ -49,7 +49,7 @@ internal sealed class SoloService(
         ReplicaModel source = replicas[from], target = replicas[to];
         int whole = KvMemory.RoundUp(promptTokens + outputTokens);
         return source.ServesPrefill && source.CanHold(KvMemory.RoundUp(Math.Max(1, promptTokens)))
-            && (outputTokens <= 1 ? from == to : target.ServesDecode && target.CanHold(whole) && (from == to || source.Role == ReplicaRole.Prefill));
+            && (outputTokens <= 1 ? from == to : target.ServesDecode && target.CanHold(whole) && (from == to || source.Role == ReplicaRole.Prefill || target.Role == ReplicaRole.Decode));
     }
 
     private SoloTimes Times(int from, int to, int promptTokens, int outputTokens)

@@ -40,9 +40,10 @@ internal abstract class RequestRouter(IReadOnlyList<ReplicaState> replicas, Func
     public virtual int ChooseDecode(RequestState request, bool withMemoryNow)
     {
         int whole = KvMemory.RoundUp(request.PromptTokens + request.OutputTokens);
+        bool fromMixed = Replicas[request.PrefillReplica].Model.Role == ReplicaRole.Mixed;
         return Best(
             request,
-            r => r.AcceptsDecode && canMove(request.PrefillReplica, r.Index) && r.Model.CanHold(whole)
+            r => r.AcceptsDecode && MayDecode(r, request.PrefillReplica, fromMixed) && canMove(request.PrefillReplica, r.Index) && r.Model.CanHold(whole)
                 && (!withMemoryNow || (r.WaitingForMemory.Count == 0 && r.Memory.Fits(0, whole))),
             DecodeKey);
     }
@@ -51,6 +52,10 @@ internal abstract class RequestRouter(IReadOnlyList<ReplicaState> replicas, Func
     public virtual void ReplicaIdle(ReplicaState replica)
     {
     }
+
+    /// <summary>A replica of both phases keeps its prompts or gives them to replicas that only decode; it does not swap them with its likes.</summary>
+    protected static bool MayDecode(ReplicaState target, int source, bool sourceIsMixed) =>
+        !sourceIsMixed || target.Index == source || target.Model.Role == ReplicaRole.Decode;
 
     /// <summary>What a prefill replica is judged by, smallest first.</summary>
     protected abstract double PrefillKey(ReplicaState replica, RequestState request);

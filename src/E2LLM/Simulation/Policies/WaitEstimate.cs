@@ -21,10 +21,6 @@ internal static class WaitEstimate
         return wait + ((request.OutputTokens - request.GeneratedTokens) * replica.Model.StepSeconds(sequences + 1));
     }
 
-    /// <summary>Both phases on one replica.</summary>
-    public static double MixedSeconds(ReplicaState replica, RequestState request) =>
-        PrefillSeconds(replica, request) + DecodeSeconds(replica, request);
-
     /// <summary>Seconds by which the others get later if this request decodes here: every token that they have left, times what the step grows by.</summary>
     public static double DecodeBurden(ReplicaState replica)
     {
@@ -43,21 +39,17 @@ internal static class WaitEstimate
         replica.PendingDecodes + (replica.Model.Role == ReplicaRole.Mixed ? replica.PrefillQueue.Count : 0);
 }
 
-/// <summary>Joins the shortest estimated wait, own service included. A replica that does both phases is judged by both, one that only prefills by itself and the best decode replica.</summary>
+/// <summary>Joins the shortest estimated wait, own service included. A prefill replica is judged by itself and the best decode replica that its prompts can go to.</summary>
 internal sealed class JsqWaitRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove) : RequestRouter(replicas, canMove)
 {
     /// <inheritdoc/>
     protected override double PrefillKey(ReplicaState replica, RequestState request)
     {
-        if (replica.Model.Role == ReplicaRole.Mixed)
-        {
-            return WaitEstimate.MixedSeconds(replica, request);
-        }
-
+        bool mixed = replica.Model.Role == ReplicaRole.Mixed;
         double decode = double.PositiveInfinity;
         foreach (ReplicaState other in Replicas)
         {
-            if (other.AcceptsDecode)
+            if (other.AcceptsDecode && MayDecode(other, replica.Index, mixed))
             {
                 decode = Math.Min(decode, WaitEstimate.DecodeSeconds(other, request));
             }
@@ -86,15 +78,11 @@ internal sealed class LeastDelayRouter(IReadOnlyList<ReplicaState> replicas, Fun
     /// <inheritdoc/>
     protected override double PrefillKey(ReplicaState replica, RequestState request)
     {
-        if (replica.Model.Role == ReplicaRole.Mixed)
-        {
-            return Prefill(replica, request) + Decode(replica, request);
-        }
-
+        bool mixed = replica.Model.Role == ReplicaRole.Mixed;
         double decode = double.PositiveInfinity;
         foreach (ReplicaState other in Replicas)
         {
-            if (other.AcceptsDecode)
+            if (other.AcceptsDecode && MayDecode(other, replica.Index, mixed))
             {
                 decode = Math.Min(decode, Decode(other, request));
             }
