@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using E2LLM.Transfer.Codecs;
 
 namespace E2LLM.Transfer;
 
@@ -27,7 +28,7 @@ public sealed class KvCodecSet
     }
 
     /// <summary>All codecs of this library.</summary>
-    public static KvCodecSet Default { get; } = new([]);
+    public static KvCodecSet Default { get; } = new(Lz4KvCodec.Instance, BytePlaneLz4KvCodec.Instance);
 
     /// <summary>Finds a codec by its number on the wire.</summary>
     public bool TryGet(byte id, [NotNullWhen(true)] out IKvBlockCodec? codec)
