@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using System.Text.Json;
 using E2LLM.KvCaching;
 using E2LLM.Tests.Support;
@@ -13,7 +14,9 @@ public sealed class GoldenTests
     public void Greedy_OwnF32_EqualsGoldenIdsUpToNearTies()
     {
         using var model = new TestModel(TestModel.OwnModel("f32"));
-        foreach (JsonElement item in Golden.GetProperty("cases").EnumerateArray())
+
+        // Without SIMD a run is ten times slower: a few cases are enough there.
+        foreach (JsonElement item in Golden.GetProperty("cases").EnumerateArray().Take(Vector128.IsHardwareAccelerated ? int.MaxValue : 4))
         {
             int[] ids = Ints(item, "ids");
             int safe = Math.Min(item.GetProperty("safe_tokens").GetInt32(), ids.Length);

@@ -1,0 +1,89 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace E2LLM.Benchmarks;
+
+/// <summary>The ceilings of one core, measured in the same run as what is held against them.</summary>
+internal static unsafe class Calibration
+{
+    private const long ReadBytes = 256L << 20;
+    private const int Rounds = 2_000_000;
+
+    /// <summary>Bytes per second that one thread reads from memory.</summary>
+    public static double ReadBytesPerSecond()
+    {
+        byte* memory = (byte*)NativeMemory.AlignedAlloc((nuint)ReadBytes, 64);
+        NativeMemory.Fill(memory, (nuint)ReadBytes, 1);
+        double seconds = Clock.Seconds(7, () => Read(memory)).Least;
+        NativeMemory.AlignedFree(memory);
+        return ReadBytes / seconds;
+    }
+
+    /// <summary>Float operations per second of independent fused multiply-adds (two per element).</summary>
+    public static double FloatOperationsPerSecond() => 2.0 * 10 * Vector512<float>.Count * Rounds / Clock.Seconds(7, () => Multiply()).Least;
+
+    /// <summary>8-bit operations per second of independent vpdpbusd (two per byte), or 0 without that instruction.</summary>
+    public static double ByteOperationsPerSecond() => AvxVnni.IsSupported ? 2.0 * 10 * Vector256<byte>.Count * Rounds / Clock.Seconds(7, () => Dot()).Least : 0;
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    private static long Read(byte* memory)
+    {
+        Vector512<long> a = default, b = default, c = default, d = default;
+        for (byte* p = memory; p < memory + ReadBytes; p += 256)
+        {
+            a += Vector512.Load((long*)p);
+            b += Vector512.Load((long*)(p + 64));
+            c += Vector512.Load((long*)(p + 128));
+            d += Vector512.Load((long*)(p + 192));
+        }
+
+        return Vector512.Sum(a + b + c + d);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    private static float Multiply()
+    {
+        Vector512<float> m = Vector512.Create(0.999f), n = Vector512.Create(0.001f);
+        Vector512<float> a = n, b = n, c = n, d = n, e = n, f = n, g = n, h = n, i = n, j = n;
+        for (int round = 0; round < Rounds; round++)
+        {
+            a = Vector512.FusedMultiplyAdd(a, m, n);
+            b = Vector512.FusedMultiplyAdd(b, m, n);
+            c = Vector512.FusedMultiplyAdd(c, m, n);
+            d = Vector512.FusedMultiplyAdd(d, m, n);
+            e = Vector512.FusedMultiplyAdd(e, m, n);
+            f = Vector512.FusedMultiplyAdd(f, m, n);
+            g = Vector512.FusedMultiplyAdd(g, m, n);
+            h = Vector512.FusedMultiplyAdd(h, m, n);
+            i = Vector512.FusedMultiplyAdd(i, m, n);
+            j = Vector512.FusedMultiplyAdd(j, m, n);
+        }
+
+        return Vector512.Sum(a + b + c + d + e + f + g + h + i + j);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    private static int Dot()
+    {
+        Vector256<byte> w = Vector256.Create((byte)3);
+        Vector256<sbyte> x = Vector256.Create((sbyte)-2);
+        Vector256<int> a = default, b = default, c = default, d = default, e = default, f = default, g = default, h = default, i = default, j = default;
+        for (int round = 0; round < Rounds; round++)
+        {
+            a = AvxVnni.MultiplyWideningAndAdd(a, w, x);
+            b = AvxVnni.MultiplyWideningAndAdd(b, w, x);
+            c = AvxVnni.MultiplyWideningAndAdd(c, w, x);
+            d = AvxVnni.MultiplyWideningAndAdd(d, w, x);
+            e = AvxVnni.MultiplyWideningAndAdd(e, w, x);
+            f = AvxVnni.MultiplyWideningAndAdd(f, w, x);
+            g = AvxVnni.MultiplyWideningAndAdd(g, w, x);
+            h = AvxVnni.MultiplyWideningAndAdd(h, w, x);
+            i = AvxVnni.MultiplyWideningAndAdd(i, w, x);
+            j = AvxVnni.MultiplyWideningAndAdd(j, w, x);
+        }
+
+        return Vector256.Sum(a + b + c + d + e + f + g + h + i + j);
+    }
+}

@@ -1,0 +1,18 @@
+using System.Globalization;
+using E2LLM.Benchmarks;
+
+// Usage: E2LLM.Benchmarks kernels | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]]
+CultureInfo.DefaultThreadCurrentCulture = CultureInfo.InvariantCulture;
+switch (args)
+{
+    case ["kernels"]:
+        MatMulBenchmark.Run();
+        return 0;
+    case ["model", string path, .. var rest]:
+        int[] numbers = [.. rest.Select(text => int.Parse(text, CultureInfo.InvariantCulture))];
+        ModelBenchmark.Run(path, numbers.ElementAtOrDefault(0) is > 0 and var t ? t : 1, numbers.ElementAtOrDefault(1) is > 0 and var p ? p : 128, numbers.ElementAtOrDefault(2) is > 0 and var g ? g : 32);
+        return 0;
+    default:
+        Console.Error.WriteLine("Usage: E2LLM.Benchmarks kernels | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]]");
+        return 2;
+}
