@@ -4,13 +4,14 @@ using E2LLM.Deployment;
 namespace E2LLM.Planning;
 
 /// <summary>
-/// Chooses a plan for speeds that are known only within an error: candidates are the plan for the stated speeds and the best plans for some drawn speeds; the one whose worst
-/// capacity over a fixed set of draws (the slow corner among them) is largest is taken, so it is never worse there than the plan for the stated speeds. Seeded. Stateless.
+/// Chooses a plan for speeds that are known only within an error. A plan's capacity falls with every speed, so its worst case is exactly the corner in which every device is slow.
+/// Candidates are the plan for the stated speeds and the best plans for some drawn speeds; of those whose worst case is no worse than the first's, the one with the
+/// largest mean share of the best candidate over a fixed set of draws is taken. Seeded. Stateless.
 /// </summary>
 internal static class RobustSearch
 {
-    private const int CandidateCount = 12;
-    private const int DrawCount = 64;
+    private const int CandidateCount = 20;
+    private const int DrawCount = 128;
 
     /// <summary>The chosen plan with predictions for the stated speeds.</summary>
     public static DeploymentPlan Choose(
@@ -35,28 +36,34 @@ internal static class RobustSearch
         }
 
         var assembler = new PlanAssembler(problem);
-        DeploymentPlan best = nominal;
-        double bestScore = double.NegativeInfinity;
-        foreach (DeploymentPlan candidate in candidates)
+        PlanEvaluator corner = Evaluator(problem, Slowest(problem.Cluster, error));
+        double least = corner.Capacity(nominal) * (1 - 1e-12);
+        candidates.RemoveAll(candidate => corner.Capacity(candidate) < least);
+        var shares = new double[candidates.Count];
+        foreach (PlanEvaluator draw in draws)
         {
-            double worst = double.PositiveInfinity, sum = 0;
-            foreach (PlanEvaluator draw in draws)
+            double[] capacities = [.. candidates.Select(draw.Capacity)];
+            double most = capacities.Max();
+            for (int i = 0; i < shares.Length; i++)
             {
-                double capacity = draw.Capacity(candidate);
-                worst = Math.Min(worst, capacity);
-                sum += capacity;
-            }
-
-            // The worst case decides; the mean only between equals.
-            double score = worst + (1e-9 * sum / DrawCount);
-            if (score > bestScore)
-            {
-                (best, bestScore) = (candidate, score);
+                shares[i] += capacities[i] / most;
             }
         }
 
+        DeploymentPlan best = candidates[Array.IndexOf(shares, shares.Max())];
         return ReferenceEquals(best, nominal) ? nominal : assembler.Assemble(Drafts(best, problem), best.Planner);
     }
+
+    /// <summary>Every device slower by the whole error.</summary>
+    public static Cluster Slowest(Cluster cluster, double error) => cluster with
+    {
+        Devices = [.. cluster.Devices.Select(device => device with
+        {
+            ComputeFlopsPerSecond = device.ComputeFlopsPerSecond * (1 - error),
+            MemoryBytesPerSecond = device.MemoryBytesPerSecond * (1 - error),
+            Profile = device.Profile is { } profile ? Scaled(profile, 1 / (1 - error), 1 / (1 - error)) : null,
+        })],
+    };
 
     /// <summary>Every compute speed, memory speed and measured time multiplied by an independent factor from 1 - error to 1 + error.</summary>
     public static Cluster Perturb(Cluster cluster, double error, ulong seed)

@@ -6,7 +6,7 @@ namespace E2LLM.Planning.Clustering;
 /// A bound on capacity that needs no search. Give each layer the weight a and the head the weight b with <c>L a + b = 1</c>. A replica of rate r whose stage j has n_j layers (and the
 /// head or not, h_j) has <c>r = sum_j r (n_j a + h_j b)</c>, and stage j allows at most <c>(n_j a + h_j b) / seconds(n_j, h_j)</c> of it: so a device carries at most
 /// the largest such value p of prefill, or q of decode (over batches too), whatever replica it is in, and <c>min(P, D) &lt;= sum over devices of max(w p, (1 - w) q)</c> for every
-/// weight w of the phases. The smallest over w and b of each phase is taken. Hops and whole replicas are left out. Where layers differ the cheapest stands for all.
+/// weight w of the phases. The smallest over w and b of each phase is taken. A port counts like a stage; latencies and whole replicas are left out. Where layers differ the cheapest stands for all.
 /// </summary>
 internal sealed class FluidBound
 {
@@ -114,11 +114,16 @@ internal sealed class FluidBound
         }
     }
 
-    // Rate times a weight that is affine in the layers is monotone between the points where its slope changes: both ends and where layers begin to spill.
+    // Rate times a weight that is affine in the layers is monotone between the points where its slope changes: both ends, where layers begin to spill, and where the
+    // port takes over from the stage's own time.
     private static void Add(List<Option> options, RoleTable table, int k, int variant, int most, int batch, double tokens, double cheapest)
     {
         int capacity = Math.Min(most, table.Capacity[variant][k]), resident = table.Resident[variant][k];
-        ReadOnlySpan<int> ends = variant == RoleTable.Both ? [most] : [1, Math.Min(resident, capacity), capacity];
+        double layer = cheapest * table.Layer[k] * tokens / batch, sends = table.IsPrefill && (variant & RoleTable.Head) == 0 ? table.HopBusy : 0;
+        double crossing = ((table.Fixed[variant][k] * tokens / batch) - sends) / (table.PortPerLayer - layer);
+        int around = crossing > 1 && crossing < capacity ? (int)crossing : 1;
+        Span<int> ends = variant == RoleTable.Both ? [most] : [1, around, Math.Min(around + 1, capacity), Math.Min(resident, capacity), capacity];
+        ends.Sort();
         int previous = 0;
         foreach (int n in ends)
         {
@@ -128,9 +133,11 @@ internal sealed class FluidBound
             }
 
             double seconds = table.Fixed[variant][k] + (cheapest * n * table.Layer[k]) + (Math.Max(0, n - resident) * table.Spill[k]);
+            seconds = Math.Max(seconds * tokens / batch, (n * table.PortPerLayer) + sends);
+
             // 0 times infinity, where a time was too long for a number: the bound stays one if nothing is said against the device.
-            seconds = double.IsNaN(seconds) ? StageTimes.LeastSeconds : seconds;
-            options.Add(new Option(n, (variant & RoleTable.Head) != 0, batch / (Math.Max(seconds, StageTimes.LeastSeconds) * tokens)));
+            seconds = double.IsNaN(seconds) ? 0 : seconds;
+            options.Add(new Option(n, (variant & RoleTable.Head) != 0, 1 / Math.Max(seconds, StageTimes.LeastSeconds / Math.Max(1, batch))));
             previous = n;
         }
     }

@@ -10,7 +10,7 @@ internal sealed partial class ThresholdSplit
     private static double PortSeconds(RoleTable table, int layers, int variant) =>
         (layers * table.PortPerLayer) + (table.IsPrefill && (variant & RoleTable.Head) == 0 ? table.HopBusy : 0);
 
-    private static int LayersWithin(RoleTable table, int k, int variant, double stageLimit, double portLimit)
+    private static int LayersWithin(RoleTable table, int k, int variant, double stageLimit, double portLimit, bool sendsOn = true)
     {
         int capacity = table.Capacity[variant][k];
         if (capacity < 1)
@@ -44,7 +44,8 @@ internal sealed partial class ThresholdSplit
             }
         }
 
-        while (layers > 0 && PortSeconds(table, layers, variant) > portLimit)
+        double sends = sendsOn ? 0 : PortSeconds(table, 0, variant);
+        while (layers > 0 && PortSeconds(table, layers, variant) - sends > portLimit)
         {
             int most = table.PortPerLayer > 0 ? (int)Math.Min(layers - 1, Math.Ceiling(portLimit / table.PortPerLayer)) : 0;
             layers = Math.Max(0, most);

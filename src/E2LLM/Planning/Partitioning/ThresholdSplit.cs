@@ -197,7 +197,8 @@ internal sealed partial class ThresholdSplit
                 continue;
             }
 
-            int cap = LayersWithin(table, k, RoleTable.Plain, stageLimit, portLimit);
+            // With no stage called the last, any of these may be it, and the last one sends no hidden states on.
+            int cap = LayersWithin(table, k, RoleTable.Plain, stageLimit, portLimit, e >= 0);
             if (cap < 1)
             {
                 return false;
