@@ -13,7 +13,9 @@ const pieces = [
   "!", "?!", "...", "--", "==", "(", ")", "{\n", "}\n", "/*", "#", "@", "_", "<", ">", "<|", "|>", "<s>", "</s>", "<unk>", "<0x41>", "<|eot_id|>",
   "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|begin_of_text|>", "\u2581", "\u2581\u2581", "\ufffd", "\u{1f600}", "\u{1f468}\u200d\u{1f469}",
   "\u{1f1eb}\u{1f1f7}", "\u{10d40}", "\u{16d41}", "\u1c8a", "\ua7da", "\u{1ccf3}", "\u0130", "\u212a", "\u{e000}", "\u{fffff}", "I've been",
-  "we'll", " don't", "x=1", "for(i=0;", "\u0417\u0434\u0440\u0430\u0432\u0441\u0442\u0432\u0443\u0439", "\u4f60\u597d", "\u3053\u3093\u306b\u3061\u306f",
+  // Tokens of the Llama 3 vocabulary that merging alone does not reach: they tell whether whole words are looked up first.
+  " vi\u1ec7c", " \u0111i\u1ec1u", " jeho", "ektedir", "\u0131ld\u0131", " ngo\u00e0i",
+  "camelCase", "HTTPServer", "\u00c9cole\u00c0B", "aB/c", "//\n/", "}/\r\n", "x\u00c9Y", "we'll", " don't", "x=1", "for(i=0;", "\u0417\u0434\u0440\u0430\u0432\u0441\u0442\u0432\u0443\u0439", "\u4f60\u597d", "\u3053\u3093\u306b\u3061\u306f",
   "\uc548\ub155", "\u0645\u0631\u062d\u0628\u0627", "\u05e9\u05dc\u05d5\u05dd", "\u0928\u092e\u0938\u094d\u0924\u0947", "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35",
 ];
 
