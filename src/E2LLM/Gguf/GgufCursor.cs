@@ -5,74 +5,89 @@ namespace E2LLM.Gguf;
 
 /// <summary>
 /// Reads the fields of a GGUF header from a window of bytes that starts at byte 0 of the file. Every read is checked against
-/// the window; every failure names offset and field.
+/// the window; every failure names offset and field. The field's name is put together only then.
 /// </summary>
 internal ref struct GgufCursor
 {
-    private readonly ReadOnlySpan<byte> window;
     private readonly bool windowIsWholeFile;
+    private ReadOnlySpan<byte> fieldName;
+    private string fieldText;
+    private int fieldIndex;
 
     /// <param name="window">The first bytes of the file.</param>
     /// <param name="windowIsWholeFile">False where the header cap cut the window short, which changes only the message.</param>
     public GgufCursor(ReadOnlySpan<byte> window, bool windowIsWholeFile)
     {
-        this.window = window;
+        Window = window;
         this.windowIsWholeFile = windowIsWholeFile;
+        fieldText = string.Empty;
+        fieldIndex = -1;
     }
+
+    public ReadOnlySpan<byte> Window { get; }
 
     public int Position { get; private set; }
 
-    public readonly int Remaining => window.Length - Position;
+    public readonly int Remaining => Window.Length - Position;
 
-    public byte UInt8(string field) => Take(1, field)[0];
+    /// <summary>What is being read now, for messages.</summary>
+    public readonly string Field => fieldName.Length > 0 ? Encoding.UTF8.GetString(fieldName) : fieldIndex < 0 ? fieldText : $"{fieldText} {fieldIndex}";
 
-    public uint UInt32(string field) => BinaryPrimitives.ReadUInt32LittleEndian(Take(4, field));
+    public void EnterField(string text, int index = -1)
+    {
+        fieldName = default;
+        (fieldText, fieldIndex) = (text, index);
+    }
 
-    public ulong UInt64(string field) => BinaryPrimitives.ReadUInt64LittleEndian(Take(8, field));
+    /// <summary>From here on the field is the key or tensor of this name.</summary>
+    public void EnterField(ReadOnlySpan<byte> name) => fieldName = name;
 
-    public ReadOnlySpan<byte> Take(int count, string field)
+    public uint UInt32() => BinaryPrimitives.ReadUInt32LittleEndian(Take(4));
+
+    public ulong UInt64() => BinaryPrimitives.ReadUInt64LittleEndian(Take(8));
+
+    public ReadOnlySpan<byte> Take(int count)
     {
         if (count > Remaining)
         {
-            throw Short(Position, field, (ulong)count);
+            throw Short(Position, (ulong)count);
         }
 
-        ReadOnlySpan<byte> bytes = window.Slice(Position, count);
+        ReadOnlySpan<byte> bytes = Window.Slice(Position, count);
         Position += count;
         return bytes;
     }
 
     /// <summary>A count whose elements take at least <paramref name="minimumBytes"/> each: believed only if they fit in what remains.</summary>
-    public int Count(string field, int cap, int minimumBytes)
+    public int Count(int cap, int minimumBytes)
     {
         int start = Position;
-        ulong count = UInt64(field);
+        ulong count = UInt64();
         if (count > (ulong)cap)
         {
-            throw new GgufFormatException(start, field, $"the count {count} is above the limit of {cap}.");
+            throw Fault(start, $"the count {count} is above the limit of {cap}.");
         }
 
         if (count * (ulong)minimumBytes > (ulong)Remaining)
         {
-            throw Short(start, field, count * (ulong)minimumBytes);
+            throw Short(start, count * (ulong)minimumBytes);
         }
 
         return (int)count;
     }
 
     /// <summary>A string's bytes, checked to be UTF-8.</summary>
-    public ReadOnlySpan<byte> Utf8(string field, int maxBytes)
+    public ReadOnlySpan<byte> Utf8(int maxBytes)
     {
         int start = Position;
-        ReadOnlySpan<byte> bytes = Take(Count(field, maxBytes, 1), field);
-        return System.Text.Unicode.Utf8.IsValid(bytes) ? bytes : throw new GgufFormatException(start + 8, field, "the text is not valid UTF-8.");
+        ReadOnlySpan<byte> bytes = Take(Count(maxBytes, 1));
+        return System.Text.Unicode.Utf8.IsValid(bytes) ? bytes : throw Fault(start + 8, "the text is not valid UTF-8.");
     }
 
-    public string String(string field, int maxBytes) => Encoding.UTF8.GetString(Utf8(field, maxBytes));
+    public readonly GgufFormatException Fault(long offset, string message) => new(offset, Field, message);
 
-    private readonly GgufFormatException Short(long offset, string field, ulong needed) => new(
+    private readonly GgufFormatException Short(long offset, ulong needed) => Fault(
         offset,
-        field,
         windowIsWholeFile
             ? $"needs {needed} bytes, but the file ends {Remaining} bytes on."
             : $"needs {needed} bytes, but the limit on header bytes ends {Remaining} bytes on.");

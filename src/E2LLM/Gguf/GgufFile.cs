@@ -1,5 +1,7 @@
+using System.Buffers.Binary;
 using System.Diagnostics.CodeAnalysis;
 using System.IO.MemoryMappedFiles;
+using System.Text;
 
 namespace E2LLM.Gguf;
 
@@ -12,20 +14,18 @@ public sealed class GgufFile : IDisposable
     private readonly ReadOnlyMemory<byte> memory;
     private readonly FileStream? stream;
     private readonly MemoryMappedFile? map;
-    private readonly Dictionary<string, GgufTensor> byName;
+    private readonly GgufParser.Header header;
+    private readonly ReadOnlyMemory<byte> headerBytes;
+    private readonly Lazy<IReadOnlyList<GgufTensor>> tensors;
     private bool disposed;
 
     private GgufFile(GgufParser.Header header, ReadOnlyMemory<byte> headerBytes, long fileBytes)
     {
-        Version = header.Version;
-        Metadata = new GgufMetadata(headerBytes, header.Values);
-        Tensors = Array.AsReadOnly(header.Tensors);
+        this.header = header;
+        this.headerBytes = headerBytes;
         FileBytes = fileBytes;
-        byName = new Dictionary<string, GgufTensor>(header.Tensors.Length, StringComparer.Ordinal);
-        foreach (GgufTensor tensor in header.Tensors)
-        {
-            byName.Add(tensor.Name, tensor);
-        }
+        Metadata = new GgufMetadata(headerBytes, header.Keys, header.Values);
+        tensors = new Lazy<IReadOnlyList<GgufTensor>>(() => Array.AsReadOnly(Enumerable.Range(0, header.Tensors.Length).Select(TensorAt).ToArray()));
     }
 
     private GgufFile(GgufParser.Header header, ReadOnlyMemory<byte> memory)
@@ -39,13 +39,13 @@ public sealed class GgufFile : IDisposable
     }
 
     /// <summary>Version of the format, 2 or 3.</summary>
-    public int Version { get; }
+    public int Version => header.Version;
 
     /// <summary>Keys and values.</summary>
     public GgufMetadata Metadata { get; }
 
     /// <summary>The tensor table in the order of the file, which is also the order of the data.</summary>
-    public IReadOnlyList<GgufTensor> Tensors { get; }
+    public IReadOnlyList<GgufTensor> Tensors => tensors.Value;
 
     /// <summary>Size of the whole file in bytes.</summary>
     public long FileBytes { get; }
@@ -98,7 +98,13 @@ public sealed class GgufFile : IDisposable
     }
 
     /// <summary>Finds a tensor by its exact name.</summary>
-    public bool TryGetTensor(string name, [NotNullWhen(true)] out GgufTensor? tensor) => byName.TryGetValue(name, out tensor);
+    public bool TryGetTensor(string name, [NotNullWhen(true)] out GgufTensor? tensor)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        int index = header.TensorNames.Find(headerBytes.Span, Encoding.UTF8.GetBytes(name));
+        tensor = index < 0 ? null : Tensors[index];
+        return tensor is not null;
+    }
 
     /// <summary>Opens the bytes of one tensor; of a mapped file only its pages are mapped, until the view is disposed.</summary>
     /// <exception cref="ArgumentException">The tensor is not of this file.</exception>
@@ -108,7 +114,7 @@ public sealed class GgufFile : IDisposable
     {
         ArgumentNullException.ThrowIfNull(tensor);
         ObjectDisposedException.ThrowIf(disposed, this);
-        if (!byName.TryGetValue(tensor.Name, out GgufTensor? own) || !ReferenceEquals(own, tensor))
+        if (!TryGetTensor(tensor.Name, out GgufTensor? own) || !ReferenceEquals(own, tensor))
         {
             throw new ArgumentException($"Tensor '{tensor.Name}' is not of this file.", nameof(tensor));
         }
@@ -145,7 +151,24 @@ public sealed class GgufFile : IDisposable
         stream?.Dispose();
     }
 
-    /// <summary>Parses the header in the map, then keeps a copy of just its bytes: offsets found while parsing stay in range whatever the file becomes.</summary>
+    private GgufTensor TensorAt(int index)
+    {
+        GgufParser.TensorEntry entry = header.Tensors[index];
+        ReadOnlySpan<byte> bytes = headerBytes.Span;
+        var dimensions = new long[entry.DimensionCount];
+        for (int i = 0; i < dimensions.Length; i++)
+        {
+            dimensions[i] = BinaryPrimitives.ReadInt64LittleEndian(bytes[(entry.DimensionsOffset + (8 * i))..]);
+        }
+
+        string name = Encoding.UTF8.GetString(header.TensorNames[bytes, index]);
+        return new GgufTensor(name, entry.Type, Array.AsReadOnly(dimensions), entry.Offset, entry.Bytes);
+    }
+
+    /// <summary>
+    /// Parses the header in the map to learn its size, then copies it and parses the copy: what is kept was checked, whatever
+    /// becomes of the file meanwhile.
+    /// </summary>
     private static unsafe (GgufParser.Header Header, byte[] Bytes) ReadHeader(MemoryMappedFile map, long fileBytes, GgufLimits limits)
     {
         int windowBytes = (int)Math.Min(fileBytes, limits.MaxHeaderBytes);
@@ -155,8 +178,8 @@ public sealed class GgufFile : IDisposable
         try
         {
             var window = new ReadOnlySpan<byte>(pointer + accessor.PointerOffset, windowBytes);
-            GgufParser.Header header = GgufParser.Parse(window, fileBytes, limits);
-            return (header, window[..header.HeaderBytes].ToArray());
+            byte[] copy = window[..GgufParser.Parse(window, fileBytes, limits).HeaderBytes].ToArray();
+            return (GgufParser.Parse(copy, fileBytes, limits), copy);
         }
         finally
         {

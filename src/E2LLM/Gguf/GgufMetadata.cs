@@ -12,19 +12,21 @@ namespace E2LLM.Gguf;
 public sealed class GgufMetadata
 {
     private readonly ReadOnlyMemory<byte> header;
-    private readonly Dictionary<string, Value> values;
+    private readonly GgufNameTable keys;
+    private readonly Value[] values;
 
-    internal GgufMetadata(ReadOnlyMemory<byte> header, Dictionary<string, Value> values)
+    internal GgufMetadata(ReadOnlyMemory<byte> header, GgufNameTable keys, Value[] values)
     {
         this.header = header;
+        this.keys = keys;
         this.values = values;
     }
 
-    /// <summary>All keys, in the order of the file.</summary>
-    public IReadOnlyCollection<string> Keys => values.Keys;
+    /// <summary>All keys, in the order of the file; decoded anew each time.</summary>
+    public IReadOnlyCollection<string> Keys => [.. Enumerable.Range(0, keys.Count).Select(index => Encoding.UTF8.GetString(keys[header.Span, index]))];
 
     /// <summary>Whether the file has <paramref name="key"/>.</summary>
-    public bool Contains(string key) => values.ContainsKey(key);
+    public bool Contains(string key) => TryFind(key, out _);
 
     /// <summary>The type of a value; <see cref="GgufValueType.Array"/> for every array.</summary>
     /// <exception cref="GgufFormatException">The key is missing.</exception>
@@ -46,7 +48,7 @@ public sealed class GgufMetadata
     /// <exception cref="GgufFormatException">The key is there but no string.</exception>
     public bool TryGetString(string key, [NotNullWhen(true)] out string? text)
     {
-        text = values.TryGetValue(key, out Value value) ? StringOf(key, value) : null;
+        text = TryFind(key, out Value value) ? StringOf(key, value) : null;
         return text is not null;
     }
 
@@ -58,7 +60,7 @@ public sealed class GgufMetadata
     /// <exception cref="GgufFormatException">The key is there but no integer, or out of range.</exception>
     public bool TryGetInt32(string key, out int number)
     {
-        bool found = values.TryGetValue(key, out Value value);
+        bool found = TryFind(key, out Value value);
         number = found ? Int32Of(key, value) : 0;
         return found;
     }
@@ -80,7 +82,7 @@ public sealed class GgufMetadata
     /// <exception cref="GgufFormatException">The key is there but no floating-point number.</exception>
     public bool TryGetSingle(string key, out float number)
     {
-        bool found = values.TryGetValue(key, out Value value);
+        bool found = TryFind(key, out Value value);
         number = found ? SingleOf(key, value) : 0;
         return found;
     }
@@ -93,7 +95,7 @@ public sealed class GgufMetadata
     /// <exception cref="GgufFormatException">The key is there but no truth value.</exception>
     public bool TryGetBoolean(string key, out bool flag)
     {
-        bool found = values.TryGetValue(key, out Value value);
+        bool found = TryFind(key, out Value value);
         flag = found && BooleanOf(key, value);
         return found;
     }
@@ -180,17 +182,21 @@ public sealed class GgufMetadata
     }
 
     /// <summary>Byte of the file where the value of <paramref name="key"/> starts; 0 where the key is missing.</summary>
-    internal long OffsetOf(string key) => values.TryGetValue(key, out Value value) ? value.Offset : 0;
+    internal long OffsetOf(string key) => TryFind(key, out Value value) ? value.Offset : 0;
 
     internal GgufFormatException Fault(string key, string message) => new(OffsetOf(key), key, message);
 
-    private Value Require(string key)
+    private bool TryFind(string key, out Value value)
     {
         ArgumentNullException.ThrowIfNull(key);
-        return values.TryGetValue(key, out Value value)
-            ? value
-            : throw new GgufFormatException(0, key, "the metadata has no such key, and it is required.");
+        int index = keys.Find(header.Span, Encoding.UTF8.GetBytes(key));
+        value = index < 0 ? default : values[index];
+        return index >= 0;
     }
+
+    private Value Require(string key) => TryFind(key, out Value value)
+        ? value
+        : throw new GgufFormatException(0, key, "the metadata has no such key, and it is required.");
 
     private string StringOf(string key, Value value) => value.Type == GgufValueType.String
         ? Encoding.UTF8.GetString(header.Span.Slice(value.Offset, value.Count))

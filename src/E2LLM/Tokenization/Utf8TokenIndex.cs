@@ -1,4 +1,4 @@
-using System.Runtime.InteropServices;
+using E2LLM.Gguf;
 
 namespace E2LLM.Tokenization;
 
@@ -34,7 +34,7 @@ internal sealed class Utf8TokenIndex
     public bool TryAdd(int id)
     {
         ReadOnlySpan<byte> text = Text(id);
-        int slot = Hash(text) & mask;
+        int slot = Utf8Hash.Of(text) & mask;
         for (; slots[slot] != 0; slot = (slot + 1) & mask)
         {
             if (Text(slots[slot] - 1).SequenceEqual(text))
@@ -56,7 +56,7 @@ internal sealed class Utf8TokenIndex
             return -1;
         }
 
-        for (int slot = Hash(text) & mask; slots[slot] != 0; slot = (slot + 1) & mask)
+        for (int slot = Utf8Hash.Of(text) & mask; slots[slot] != 0; slot = (slot + 1) & mask)
         {
             if (Text(slots[slot] - 1).SequenceEqual(text))
             {
@@ -65,12 +65,5 @@ internal sealed class Utf8TokenIndex
         }
 
         return -1;
-    }
-
-    /// <summary>The runtime's randomised string hash over pairs of bytes, plus the odd byte and the length.</summary>
-    private static int Hash(ReadOnlySpan<byte> text)
-    {
-        int hash = string.GetHashCode(MemoryMarshal.Cast<byte, char>(text));
-        return (text.Length & 1) == 0 ? hash : (hash ^ (text[^1] + 1)) * -1640531527;
     }
 }

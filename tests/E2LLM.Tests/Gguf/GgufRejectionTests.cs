@@ -1,3 +1,4 @@
+using System.Globalization;
 using E2LLM.Gguf;
 using E2LLM.Tests.Support;
 
@@ -24,6 +25,34 @@ public class GgufRejectionTests
         Assert.Equal(field, error.Field);
         Assert.InRange(error.Offset, 0, bytes.Length);
         Assert.True(allocated <= (2 * bytes.Length) + (1 << 20), $"{allocated} bytes allocated for a file of {bytes.Length}");
+    }
+
+    [Theory]
+    [InlineData(65_000, 0)]
+    [InlineData(32_770, 0)]
+    [InlineData(0, 70_000)]
+    [InlineData(0, 33_000)]
+    [InlineData(40_000, 40_000)]
+    public void Read_ThousandsOfTinyEntriesAndOneBad_AllocatesNoMoreThanTwiceTheFile(int pairs, int tensors)
+    {
+        var builder = new GgufBuilder { Alignment = 1 };
+        builder.UInt32("general.alignment", 1);
+        for (int i = 0; i < pairs; i++)
+        {
+            builder.Raw(i.ToString("x4", CultureInfo.InvariantCulture), 0, [1]);
+        }
+
+        for (int i = 0; i < tensors; i++)
+        {
+            builder.Tensor(new GgufBuilder.TensorRow(i.ToString("x5", CultureInfo.InvariantCulture), 24, [1]) { Data = [1], Offset = i < tensors - 1 ? null : 0UL });
+        }
+
+        byte[] bytes = (tensors == 0 ? builder.Bool("last", 2) : builder).Build();
+        Assert.Throws<GgufFormatException>(() => GgufFile.Read(bytes.AsMemory(0, 100)));
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        Assert.Throws<GgufFormatException>(() => GgufFile.Read(bytes));
+        long allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+        Assert.True(allocated <= (2L * bytes.Length) + (1 << 20), $"{allocated} bytes allocated for a file of {bytes.Length}");
     }
 
     [Theory]
