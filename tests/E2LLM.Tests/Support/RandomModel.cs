@@ -1,14 +1,20 @@
+using E2LLM.Tests.Kernels;
+
 namespace E2LLM.Tests.Support;
 
-/// <summary>A small model with random F32 weights, as the bytes of a GGUF file and as plain arrays for an oracle.</summary>
+/// <summary>
+/// A small model with random weights, as the bytes of a GGUF file and, where they are F32, as plain arrays for an oracle. Norms and biases are always F32.
+/// </summary>
 internal sealed class RandomModel
 {
     private readonly GgufBuilder builder;
     private readonly Random random;
+    private readonly TensorType matrixType;
 
-    public RandomModel(ModelShape shape, int seed)
+    public RandomModel(ModelShape shape, int seed, TensorType matrixType = TensorType.F32)
     {
         Shape = shape;
+        this.matrixType = matrixType;
         random = new Random(seed);
         string a = shape.Architecture;
         builder = new GgufBuilder()
@@ -91,8 +97,23 @@ internal sealed class RandomModel
 
     private void Add(string name, int columns, int rows, float scale, float around = 0f)
     {
+        TensorType type = rows == 1 ? TensorType.F32 : matrixType;
+        if (TensorTypeGeometry.BlockElementCount(type) > 1)
+        {
+            byte[] stored = QuantizedData.Rows(type, rows, columns, random.Next());
+            builder.Tensor(new GgufBuilder.TensorRow(name, (uint)type, [columns, rows]) { Data = stored });
+            return;
+        }
+
         float[] values = [.. Enumerable.Range(0, rows * columns).Select(_ => around + (((random.NextSingle() * 2) - 1) * scale))];
         Tensors.Add(name, values);
-        builder.Tensor(new GgufBuilder.TensorRow(name, 0, rows == 1 ? [columns] : [columns, rows]) { Data = [.. values.SelectMany(BitConverter.GetBytes)] });
+        builder.Tensor(new GgufBuilder.TensorRow(name, (uint)type, rows == 1 ? [columns] : [columns, rows]) { Data = [.. values.SelectMany(v => Encode(v, type))] });
     }
+
+    private static byte[] Encode(float value, TensorType type) => type switch
+    {
+        TensorType.F16 => BitConverter.GetBytes((Half)value),
+        TensorType.BF16 => BitConverter.GetBytes((ushort)(BitConverter.SingleToUInt32Bits(value) >> 16)),
+        _ => BitConverter.GetBytes(value),
+    };
 }
