@@ -52,19 +52,17 @@ internal sealed class WorkloadSummary
     /// <summary>Longest decode cycle that the targets allow.</summary>
     public double MaxCycleSeconds { get; }
 
-    /// <summary>KV positions that a decode replica of <paramref name="slots"/> slots keeps: every slot its share, and the longest request alone.</summary>
-    public long DecodeKvTokens(int slots) => Math.Max(checked(SlotTokens * slots), LongestRequest);
+    /// <summary>KV positions that a decode replica of <paramref name="slots"/> slots keeps: every slot its share, and the blocks of the longest request alone.</summary>
+    public long DecodeKvTokens(int slots) => Math.Max(checked(SlotTokens * slots), StageMemory.WholeBlocks(LongestRequest));
 
-    /// <summary>KV positions of a prefill stage: one prompt being computed and one being sent.</summary>
-    public long PrefillKvTokens => 2 * LongestPrompt;
+    /// <summary>KV positions of a prefill stage: one prompt being computed and one being sent, and the blocks of one at least.</summary>
+    public long PrefillKvTokens => Math.Max(2 * LongestPrompt, StageMemory.WholeBlocks(LongestPrompt));
 
     /// <summary>KV positions of a mixed replica: its slots and one prompt being computed.</summary>
     public long MixedKvTokens(int slots) => checked(DecodeKvTokens(slots) + LongestPrompt);
 
     /// <summary>Tokens of the largest pass of a replica, and rows of logits it needs.</summary>
-    public (int Tokens, int LogitsRows) LargestPass(bool prefills, int batch) => prefills
-        ? (Math.Max((int)Math.Min(ChunkTokens, LongestPrompt), batch), Math.Max(1, batch))
-        : (batch, batch);
+    public (int Tokens, int LogitsRows) LargestPass(bool prefills, int batch) => StageMemory.LargestPass(prefills, ChunkTokens, LongestPrompt, batch);
 
     private static double[] Quantiles(LengthDistribution lengths)
     {

@@ -56,24 +56,26 @@ public static class ClusterSimulator
         ArgumentNullException.ThrowIfNull(requests);
         SimulationOptions policies = options ?? new SimulationOptions();
         policies.Validate();
-        ReplicaModel[] replicas = ReplicaModels.Build(plan, cluster, model, policies.ChunkTokens);
+        int longestPrompt = requests.Count == 0 ? 1 : Math.Max(1, requests.Max(request => request.PromptTokens));
+        ReplicaModel[] replicas = ReplicaModels.Build(plan, cluster, model, policies.ChunkTokens, longestPrompt);
         NetworkModel network = NetworkModel.Of(cluster);
         var collector = new ReportCollector(requests.Count, timeline);
         timeline?.Begin(plan, cluster);
-        ServingSimulation simulation = Create(plan, replicas, network, cluster, model, policies, collector);
+        ServingSimulation simulation = Create(plan, replicas, network, cluster, model, policies, longestPrompt, collector);
         simulation.Run(requests, progress, cancellationToken);
         return collector.Report(simulation, new SoloService(replicas, network, KvGeometry.Of(model), policies), policies, targets);
     }
 
     /// <summary>A run that keeps no results: for measuring the simulator itself.</summary>
     internal static ServingSimulation Prepare(DeploymentPlan plan, Cluster cluster, ModelCost model, SimulationOptions options) => Create(
-        plan, ReplicaModels.Build(plan, cluster, model, options.ChunkTokens), NetworkModel.Of(cluster), cluster, model, options, NoSink.Instance);
+        plan, ReplicaModels.Build(plan, cluster, model, options.ChunkTokens), NetworkModel.Of(cluster), cluster, model, options, int.MaxValue, NoSink.Instance);
 
     private static ServingSimulation Create(
-        DeploymentPlan plan, ReplicaModel[] replicas, NetworkModel network, Cluster cluster, ModelCost model, SimulationOptions options, IServingSink sink)
+        DeploymentPlan plan, ReplicaModel[] replicas, NetworkModel network, Cluster cluster, ModelCost model, SimulationOptions options,
+        int longestPrompt, IServingSink sink)
     {
         Replanning? replanning = options.Replan is { } replan
-            ? new Replanning(replan, plan, next => ReplicaModels.Build(next, cluster, model, options.ChunkTokens))
+            ? new Replanning(replan, plan, next => ReplicaModels.Build(next, cluster, model, options.ChunkTokens, longestPrompt))
             : null;
         return new ServingSimulation(replicas, new FairShareNetwork(network), KvGeometry.Of(model), options, sink, replanning);
     }

@@ -77,7 +77,7 @@ public sealed record SimulationOptions
     /// <summary>How prompts share a pass. Default <see cref="PrefillBatching.Chunked"/>.</summary>
     public PrefillBatching Batching { get; init; } = PrefillBatching.Chunked;
 
-    /// <summary>Most prompt tokens of one pass of a prefill replica. Default 512; at least 1.</summary>
+    /// <summary>Most prompt tokens of one pass of a prefill replica, fewer where the plan leaves less memory. Default 512; at least 1.</summary>
     public int ChunkTokens { get; init; } = 512;
 
     /// <summary>Most prompt tokens that join a pass in which sequences decode. Default 256; at least 1.</summary>

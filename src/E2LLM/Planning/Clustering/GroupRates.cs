@@ -1,3 +1,4 @@
+using E2LLM.Costs;
 using E2LLM.Deployment;
 using E2LLM.Planning.Partitioning;
 
@@ -118,11 +119,7 @@ internal sealed class GroupRates : IGroupRates
     }
 
     /// <summary>Sequences per micro-batch: <c>ceil(c / min(k, c))</c>.</summary>
-    public static int Batch(int slots, int size)
-    {
-        int micro = Math.Min(size, slots);
-        return (slots + micro - 1) / micro;
-    }
+    public static int Batch(int slots, int size) => StageMemory.DecodeBatch(slots, size);
 
     private static int[] Candidates(int most)
     {

@@ -1,15 +1,13 @@
+using E2LLM.Costs;
 using E2LLM.Simulation.Models;
 
 namespace E2LLM.Simulation.Engine;
 
 /// <summary>
-/// KV memory of one replica in blocks of <see cref="BlockTokenCount"/> positions: a reservation holds on every stage or on none. Not thread-safe.
+/// KV memory of one replica in blocks of <see cref="StageMemory.BlockTokenCount"/> positions: a reservation holds on every stage or on none. Not thread-safe.
 /// </summary>
 internal sealed class KvMemory(IReadOnlyList<StageModel> stages)
 {
-    /// <summary>Positions of a block, as in the KV cache of this library.</summary>
-    public const int BlockTokenCount = 64;
-
     private readonly double[] _used = new double[stages.Count];
     private double _hostUsed;
 
@@ -32,7 +30,7 @@ internal sealed class KvMemory(IReadOnlyList<StageModel> stages)
     }
 
     /// <summary>Positions that <paramref name="tokens"/> occupy: whole blocks.</summary>
-    public static int RoundUp(int tokens) => (tokens + BlockTokenCount - 1) / BlockTokenCount * BlockTokenCount;
+    public static int RoundUp(int tokens) => checked((int)StageMemory.WholeBlocks(tokens));
 
     /// <summary>Whether a reservation that grows from <paramref name="held"/> to <paramref name="wanted"/> positions fits now.</summary>
     public bool Fits(int held, int wanted)

@@ -69,6 +69,12 @@ internal sealed partial class ServingSimulation
     {
         bool whole = _options.Batching == PrefillBatching.WholePrompts;
         int budget = whole ? _options.MaxBatchTokens : replica.DecodingCount > 0 ? _options.MixedChunkTokens : _options.ChunkTokens;
+        if (!whole)
+        {
+            // One token at least: prompts must not starve beside a full decode step.
+            budget = Math.Min(budget, Math.Max(1, replica.Model.PassTokens - lane.Sequences.Count));
+        }
+
         while (budget > 0 && replica.HasPromptWork)
         {
             RequestState request = replica.PartialPrompt ?? replica.PrefillQueue.Peek();

@@ -10,8 +10,13 @@ internal static class ReplicaModels
     private const double MiddlingContextTokens = 1024;
 
     /// <summary>Builds all replicas of <paramref name="plan"/>.</summary>
+    /// <param name="plan">The plan.</param>
+    /// <param name="cluster">Its devices and links.</param>
+    /// <param name="model">What the model costs.</param>
+    /// <param name="chunkTokens">Most prompt tokens of a pass where memory allows.</param>
+    /// <param name="longestPrompt">Tokens of the longest prompt that will come: no pass has to be larger, which matters where memory is tight.</param>
     /// <exception cref="ArgumentException">The plan does not fit the cluster or the model; the message names the replica and the stage.</exception>
-    public static ReplicaModel[] Build(DeploymentPlan plan, Cluster cluster, ModelCost model, int chunkTokens)
+    public static ReplicaModel[] Build(DeploymentPlan plan, Cluster cluster, ModelCost model, int chunkTokens, int longestPrompt = int.MaxValue)
     {
         if (plan.Replicas.Count == 0)
         {
@@ -19,12 +24,15 @@ internal static class ReplicaModels
         }
 
         KvGeometry geometry = KvGeometry.Of(model);
-        return [.. plan.Replicas.Select(r => Build(r, cluster, model, geometry, chunkTokens))];
+        return [.. plan.Replicas.Select(r => Build(r, cluster, model, geometry, chunkTokens, longestPrompt))];
     }
 
-    private static ReplicaModel Build(ReplicaPlan replica, Cluster cluster, ModelCost model, KvGeometry geometry, int chunkTokens)
+    private static ReplicaModel Build(
+        ReplicaPlan replica, Cluster cluster, ModelCost model, KvGeometry geometry, int chunkTokens, int longestPrompt)
     {
         int next = 0;
+        int passTokens = int.MaxValue, batch = StageMemory.DecodeBatch(replica.DecodeSlots, replica.Stages.Count);
+        (int Tokens, int LogitsRows) planned = StageMemory.LargestPass(replica.Role != ReplicaRole.Decode, chunkTokens, longestPrompt, batch);
         var stages = new List<StageModel>();
         foreach (StagePlan stage in replica.Stages)
         {
@@ -45,7 +53,8 @@ internal static class ReplicaModels
             }
 
             next = stage.Layers.End;
-            stages.Add(Stage(stage, cluster.Devices[device], device, model, geometry, Math.Max(1, replica.DecodeSlots), chunkTokens));
+            stages.Add(Stage(stage, cluster.Devices[device], device, model, geometry, planned, chunkTokens, out int tokens));
+            passTokens = Math.Min(passTokens, tokens);
         }
 
         if (next != model.LayerCount)
@@ -59,6 +68,7 @@ internal static class ReplicaModels
             Name = replica.Name,
             Role = replica.Role,
             DecodeSlots = slots,
+            PassTokens = passTokens,
             StepSecondsBySequences = [.. Enumerable.Range(0, slots + 1).Select(n => n == 0 ? 0 : StepSeconds(stages, n, cluster, model))],
             Stages = stages,
             HiddenStateBytes = model.HiddenStateBytes,
@@ -68,10 +78,10 @@ internal static class ReplicaModels
     }
 
     private static StageModel Stage(
-        StagePlan stage, DeviceProfile device, int index, ModelCost model, KvGeometry geometry, int slots, int chunkTokens)
+        StagePlan stage, DeviceProfile device, int index, ModelCost model, KvGeometry geometry,
+        (int Tokens, int LogitsRows) planned, int chunkTokens, out int passTokens)
     {
         long weights = model.WeightBytes(stage.Layers, stage.Embedding, stage.Head);
-        long activations = model.ActivationBytes(chunkTokens, slots, stage.Head);
 
         // A stage that needs more than the device has keeps the rest of its weights in host memory and reads them in every pass.
         double spilled = Math.Max(0, Math.Max(stage.MemoryBytes, weights) - device.MemoryBytes);
@@ -81,13 +91,16 @@ internal static class ReplicaModels
                 $"Stage {stage.Layers} needs {device.MemoryBytes + spilled} bytes on {device.Name}, which has {device.MemoryBytes} and {device.HostMemoryBytes} of host memory.");
         }
 
+        // A plan that states its bytes has room for its largest pass, and what the device has beyond that may serve larger ones; one that does not gets whole chunks.
+        double have = device.MemoryBytes + spilled;
+        passTokens = StageMemory.PassTokens(model, stage.Head, planned, chunkTokens, stage.MemoryBytes > 0 ? have - stage.MemoryBytes : double.MaxValue);
         return new StageModel
         {
             Device = index,
             DeviceName = device.Name,
             Layers = stage.Layers,
             Times = new CostStageTimes(device, model, stage.Layers, stage.Embedding, stage.Head, spilled),
-            KvCapacityBytes = Math.Max(0, device.MemoryBytes + spilled - weights - activations),
+            KvCapacityBytes = Math.Max(0, have - weights - model.ActivationBytes(passTokens, planned.LogitsRows, stage.Head)),
             HostCapacityBytes = Math.Max(0, device.HostMemoryBytes - spilled),
             HostBytesPerSecond = device.HostBytesPerSecond,
             WeightBytes = weights,

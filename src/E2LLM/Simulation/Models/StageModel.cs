@@ -52,6 +52,9 @@ internal sealed record ReplicaModel
     /// <summary>Sequences that decode at once; at least 1 where the replica ever has to decode.</summary>
     public required int DecodeSlots { get; init; }
 
+    /// <summary>Tokens of the largest pass that all its stages keep room for, see <see cref="StageMemory"/>; a prompt's pass is never larger.</summary>
+    public int PassTokens { get; init; } = int.MaxValue;
+
     public required IReadOnlyList<StageModel> Stages { get; init; }
 
     /// <summary>Bytes of one hidden state on the way from stage to stage.</summary>
