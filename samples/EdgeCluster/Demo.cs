@@ -16,6 +16,12 @@ internal static class Demo
         Cluster cluster = Cluster.Parse(await File.ReadAllTextAsync(options.ClusterPath, ct));
         ModelCost model = ReadModel(options.ModelPath);
         Workload workload = Workload.Parse(await File.ReadAllTextAsync(options.WorkloadPath, ct));
+        if (options.ClusterPath == DemoOptions.EmbeddedCluster && options.ModelPath != DemoOptions.EmbeddedModel)
+        {
+            (cluster, double factor) = ClusterScale.Fit(cluster, model, ReadModel(DemoOptions.EmbeddedModel));
+            output.WriteLine($"The embedded devices fit the embedded model; for this one their memory and speeds are taken {factor:N1} times (--cluster gives your own).");
+        }
+
         output.WriteLine($"Planning {cluster.Devices.Count} devices for {model.Name}: {model.WeightBytes(new LayerRange(0, model.LayerCount), true, true) / 1e6:N1} MB of weights, "
             + $"{model.LayerCount} layers; the largest device gives it {cluster.Devices.Max(device => device.MemoryBytes) / 1e6:N1} MB.");
         output.WriteLine();
@@ -23,7 +29,7 @@ internal static class Demo
         PlanningResult planning = MakePlan(cluster, model, workload, options, ct);
         if (!planning.IsFeasible)
         {
-            output.WriteLine($"There is no plan: {planning.Infeasible.Message}");
+            output.WriteLine($"There is no plan ({planning.Infeasible.Constraint}): {planning.Infeasible.Message}");
             return 1;
         }
 

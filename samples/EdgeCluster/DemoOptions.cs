@@ -9,16 +9,20 @@ internal sealed record DemoOptions
     public const string Usage = """
         usage: EdgeCluster [options]
           --model PATH       a GGUF model (default: the embedded one); with --plan-only also a shape in JSON
-          --cluster PATH     devices and links in JSON (default: the embedded twelve)
+          --cluster PATH     devices and links in JSON (default: the embedded twelve, scaled to the model)
           --prompt TEXT      continue this text, once greedily and once sampled (default: six prompts of our own)
           --max-tokens N     tokens to generate for each prompt (default 80)
           --seed N           seed of the planner and of the sampling (default 1)
           --plan-only        plan, show the plan, and stop
         """;
 
-    public string ModelPath { get; private init; } = Path.Combine(AppContext.BaseDirectory, "tinytales-3.9m-q8_0.gguf");
+    public static readonly string EmbeddedModel = Path.Combine(AppContext.BaseDirectory, "tinytales-3.9m-q8_0.gguf");
 
-    public string ClusterPath { get; private init; } = Path.Combine(AppContext.BaseDirectory, "cluster.json");
+    public static readonly string EmbeddedCluster = Path.Combine(AppContext.BaseDirectory, "cluster.json");
+
+    public string ModelPath { get; private init; } = EmbeddedModel;
+
+    public string ClusterPath { get; private init; } = EmbeddedCluster;
 
     public string WorkloadPath { get; } = Path.Combine(AppContext.BaseDirectory, "workload.json");
 

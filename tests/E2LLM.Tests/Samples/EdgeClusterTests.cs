@@ -48,6 +48,15 @@ public sealed class EdgeClusterTests
     }
 
     [Fact]
+    public async Task Demo_OtherModel_ScalesTheEmbeddedDevices()
+    {
+        using Process demo = Start("--model", Repository.PathOf("samples/models/tinytales-3.9m-f32.gguf"), "--prompt", "Tom had a cat", "--max-tokens", "6");
+        string output = await ReadAsync(demo);
+        Assert.True(demo.ExitCode == 0, output);
+        Assert.Contains("(1 greedy requests, 1 sampled)", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Demo_PlanOnlyAtRealScale_PlansAndStops()
     {
         using Process demo = Start(
