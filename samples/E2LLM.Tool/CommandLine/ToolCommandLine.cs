@@ -58,7 +58,7 @@ internal static class ToolCommandLine
 
     private static RootCommand Create(ToolConsole console)
     {
-        var root = new RootCommand("E2LLM on the command line: look into models, run them, plan and simulate clusters.")
+        var root = new RootCommand("E2LLM on the command line: look into models, run them, measure devices, plan and simulate clusters.")
         {
             InspectCommand.Create(console),
             TokenizeCommand.Create(console),
@@ -67,6 +67,7 @@ internal static class ToolCommandLine
             GenerateCommand.Create(console),
             PerplexityCommand.Create(console),
             BenchCommand.Create(console),
+            ProfileCommand.Create(console),
             PlanCommand.Create(console),
             SimulateCommand.Create(console),
         };

@@ -33,6 +33,18 @@ internal static class ClusterJson
     /// <summary>Reads one device, the format of <c>e2llm profile --out</c>.</summary>
     public static DeviceProfile ReadDevice(string json) => JsonObjectView.Parse(json, Device);
 
+    /// <summary>Writes one device, the format of <c>e2llm profile --out</c>.</summary>
+    public static string WriteDevice(DeviceProfile device)
+    {
+        using var stream = new MemoryStream();
+        using (var json = new Utf8JsonWriter(stream, Indented))
+        {
+            WriteDevice(json, device);
+        }
+
+        return Encoding.UTF8.GetString(stream.ToArray());
+    }
+
     public static string Write(Cluster cluster)
     {
         using var stream = new MemoryStream();

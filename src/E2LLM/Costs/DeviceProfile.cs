@@ -28,4 +28,11 @@ public sealed record DeviceProfile
 
     /// <summary>Measured times; where given they take the place of the two speeds.</summary>
     public MeasuredProfile? Profile { get; init; }
+
+    /// <summary>Reads one device: an element of <c>devices</c> in the JSON format of clusters.</summary>
+    /// <exception cref="DescriptionFormatException">The text is not such a description; the message has the path.</exception>
+    public static DeviceProfile Parse(string json) => ClusterJson.ReadDevice(json);
+
+    /// <summary>Writes one device, indented: an element of <c>devices</c> in the JSON format of clusters.</summary>
+    public string ToJson() => ClusterJson.WriteDevice(this);
 }
