@@ -9,7 +9,7 @@ internal static class PlanExplanation
 {
     private const int MostStagesTold = 64;
 
-    public static IReadOnlyList<string> Explain(PlanningProblem problem, DeploymentPlan plan, string tried)
+    public static IReadOnlyList<string> Explain(PlanningProblem problem, DeploymentPlan plan, string tried, PlanSensitivity.Finding? memory = null)
     {
         var lines = new List<string> { Summary(problem, plan), $"Tried: {tried}." };
         int told = 0;
@@ -30,7 +30,12 @@ internal static class PlanExplanation
             lines.Add(Unused(problem, name));
         }
 
-        if (Help(plan) is { } help)
+        if (memory is not null)
+        {
+            lines.Add(memory.Text);
+        }
+
+        if (Help(plan, memory is { Helps: true } ? "besides" : "most") is { } help)
         {
             lines.Add(help);
         }
@@ -78,13 +83,15 @@ internal static class PlanExplanation
     {
         DeviceProfile device = problem.Cluster.Devices[problem.Cluster.IndexOf(stage.Device)];
         double full = (double)stage.MemoryBytes / device.MemoryBytes;
-        long another = problem.LargestLayerBytes + (problem.LargestKvBytes * (replica.Role == ReplicaRole.Prefill
-            ? problem.Work.PrefillKvTokens : problem.Work.DecodeKvTokens(Math.Max(1, replica.DecodeSlots))));
         string why = stage.Device == replica.Bottleneck.At
             ? "the slowest of its replica"
-            : stage.MemoryBytes + another > device.MemoryBytes ? "as many as fit its memory" : "its share by speed";
+            : stage.MemoryBytes + AnotherLayerBytes(problem, replica) > device.MemoryBytes ? "as many as fit its memory" : "its share by speed";
         return Text($"'{stage.Device}' holds {stage.Layers.Count} layers of {replica.Name}, {why}; memory {full * 100:F0} % full.");
     }
+
+    /// <summary>What one more layer would take of a device of <paramref name="replica"/>: weights and KV cache.</summary>
+    internal static long AnotherLayerBytes(PlanningProblem problem, ReplicaPlan replica) => problem.LargestLayerBytes + (problem.LargestKvBytes
+        * (replica.Role == ReplicaRole.Prefill ? problem.Work.PrefillKvTokens : problem.Work.DecodeKvTokens(Math.Max(1, replica.DecodeSlots))));
 
     private static string Unused(PlanningProblem problem, string name)
     {
@@ -95,7 +102,7 @@ internal static class PlanExplanation
             : $"'{name}' is unused: no replica with it, and none of the others, would serve more.";
     }
 
-    private static string? Help(DeploymentPlan plan)
+    private static string? Help(DeploymentPlan plan, string rank)
     {
         double prefill = 0, decode = 0;
         foreach (ReplicaPlan replica in plan.Replicas)
@@ -106,7 +113,7 @@ internal static class PlanExplanation
 
         ReplicaPlan? slowest = plan.Replicas.Where(item => item.Bottleneck.Seconds > 0).MaxBy(item => item.Bottleneck.Seconds);
         return slowest is null || prefill + decode == 0
-            ? null : $"What would help most: a faster {(slowest.Bottleneck.Kind == "link" ? "link" : "device")} at {slowest.Bottleneck.At}, or devices to relieve {slowest.Name}.";
+            ? null : $"What would help {rank}: a faster {(slowest.Bottleneck.Kind == "link" ? "link" : "device")} at {slowest.Bottleneck.At}, or devices to relieve {slowest.Name}.";
     }
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);

@@ -15,7 +15,7 @@ internal static class PlanningRun
 
     public static PlanningResult Run(
         Cluster cluster, ModelCost model, Workload workload, PlannerOptions options,
-        IProgress<PlanningProgress>? progress, CancellationToken cancellation)
+        IProgress<PlanningProgress>? progress, bool sensitivity, CancellationToken cancellation)
     {
         var problem = new PlanningProblem(cluster, model, workload, options);
         Found? found = Best(problem, options, progress, cancellation);
@@ -50,7 +50,9 @@ internal static class PlanningRun
         }
 
         plan = plan with { Objective = Certificates.Of(problem, plan, found.Bound) };
-        return PlanningResult.Of(plan with { Explanation = PlanExplanation.Explain(problem, plan, found.Tried) });
+        PlanSensitivity.Finding? memory = sensitivity
+            ? PlanSensitivity.OfMemory(problem, found.Plan, raised => Best(raised, options, null, cancellation)?.Plan, cancellation) : null;
+        return PlanningResult.Of(plan with { Explanation = PlanExplanation.Explain(problem, plan, found.Tried, memory) });
     }
 
     private static bool TooFew(DeploymentPlan plan, int wanted) => wanted > 1

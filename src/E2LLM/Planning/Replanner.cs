@@ -40,7 +40,7 @@ public static class Replanner
         }
 
         options ??= new PlannerOptions();
-        PlanningResult full = DeploymentPlanner.Plan(cluster, model, workload, options, null, cancellationToken);
+        PlanningResult full = DeploymentPlanner.Plan(cluster, model, workload, options, null, sensitivity: false, cancellationToken);
         if (!full.IsFeasible)
         {
             return new ReplanResult(full, 0, 0);
