@@ -12,12 +12,12 @@ public static class TokenizerLoader
     {
         ArgumentNullException.ThrowIfNull(metadata);
         string model = metadata.GetString("tokenizer.ggml.model");
-        return model switch
+        return new GgufTokenizer(model switch
         {
-            "llama" => new SentencePieceTokenizer(metadata),
-            "gpt2" => new ByteLevelBpeTokenizer(metadata),
+            "llama" => new SentencePieceModel(metadata),
+            "gpt2" => new ByteLevelBpeModel(metadata),
             _ => throw new NotSupportedException(
                 $"Tokenizer '{model}' is not supported. Supported: {string.Join(", ", SupportedModels.TokenizerModels)}."),
-        };
+        });
     }
 }

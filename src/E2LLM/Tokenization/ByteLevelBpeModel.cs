@@ -6,66 +6,30 @@ namespace E2LLM.Tokenization;
 
 /// <summary>
 /// Byte-level BPE as GGUF stores it (<c>tokenizer.ggml.model</c> "gpt2"): text is cut into words, and inside a word bytes merge
-/// by the rank of their pair. Plain text never becomes a control token, whatever it spells. Immutable; thread-safe.
+/// by the rank of their pair. Immutable; thread-safe.
 /// </summary>
-internal sealed class ByteLevelBpeTokenizer : ITokenizer
+internal sealed class ByteLevelBpeModel : ITokenizerModel
 {
     private readonly TokenVocabulary vocabulary;
     private readonly PreTokenizer preTokenizer;
     private readonly Utf8TokenIndex tokens;
     private readonly BytePairTable merges;
     private readonly TokenPieces pieces;
-    private readonly Lazy<SpecialTokenMatcher> userDefined;
-    private readonly Lazy<SpecialTokenMatcher> allSpecial;
 
-    public ByteLevelBpeTokenizer(GgufMetadata metadata)
+    public ByteLevelBpeModel(GgufMetadata metadata)
     {
         preTokenizer = PreTokenizers.Find(metadata.GetString("tokenizer.ggml.pre"));
         vocabulary = new TokenVocabulary(metadata, defaultBosId: -1, defaultEosId: -1, preTokenizer.AddsBos);
         pieces = new TokenPieces(vocabulary.Count, AppendPiece, dropsLeadingSpace: false);
         tokens = IndexByBytes();
         merges = new BytePairTable(metadata, tokens, vocabulary.Count);
-        userDefined = new Lazy<SpecialTokenMatcher>(() => vocabulary.CreateMatcher(parseSpecial: false));
-        allSpecial = new Lazy<SpecialTokenMatcher>(() => vocabulary.CreateMatcher(parseSpecial: true));
     }
 
-    public int VocabularySize => vocabulary.Count;
+    public TokenVocabulary Vocabulary => vocabulary;
 
-    public int BosId => vocabulary.BosId;
+    public TokenPieces Pieces => pieces;
 
-    public bool AddsBos => vocabulary.AddsBos;
-
-    public bool IsEndOfGeneration(int id) => vocabulary.IsEndOfGeneration(id);
-
-    public IReadOnlyList<int> Encode(string text, bool addBos = true, bool parseSpecial = false)
-    {
-        ArgumentNullException.ThrowIfNull(text);
-        var ids = new List<int>();
-        if (addBos && AddsBos)
-        {
-            ids.Add(BosId);
-        }
-
-        foreach ((int start, int length, int id) in (parseSpecial ? allSpecial : userDefined).Value.Partition(text))
-        {
-            if (id >= 0)
-            {
-                ids.Add(id);
-            }
-            else
-            {
-                EncodePlain(text.AsSpan(start, length), ids);
-            }
-        }
-
-        return ids;
-    }
-
-    public string Decode(IEnumerable<int> ids) => pieces.Decode(ids);
-
-    public ITokenDecoder CreateDecoder() => new PieceDecoder(pieces);
-
-    private void EncodePlain(ReadOnlySpan<char> text, List<int> ids)
+    public void Encode(ReadOnlySpan<char> text, bool isFirst, List<int> ids)
     {
         for (int start = 0; start < text.Length;)
         {

@@ -7,10 +7,10 @@ namespace E2LLM.Tokenization;
 
 /// <summary>
 /// SentencePiece BPE as GGUF stores it (<c>tokenizer.ggml.model</c> "llama"): spaces become U+2581, a text gets one before it
-/// where the file says so, neighbours merge into the piece of highest score, and what is no piece becomes bytes. Plain text
-/// never becomes a control or byte token, whatever it spells. Immutable; thread-safe.
+/// where the file says so, neighbours merge into the piece of highest score, and what is no piece becomes bytes.
+/// Immutable; thread-safe.
 /// </summary>
-internal sealed class SentencePieceTokenizer : ITokenizer
+internal sealed class SentencePieceModel : ITokenizerModel
 {
     private readonly TokenVocabulary vocabulary;
     private readonly Utf8TokenIndex pieceIndex;
@@ -19,10 +19,8 @@ internal sealed class SentencePieceTokenizer : ITokenizer
     private readonly bool addsSpacePrefix;
     private readonly bool mergesAcrossSpaces;
     private readonly TokenPieces pieces;
-    private readonly Lazy<SpecialTokenMatcher> userDefined;
-    private readonly Lazy<SpecialTokenMatcher> allSpecial;
 
-    public SentencePieceTokenizer(GgufMetadata metadata)
+    public SentencePieceModel(GgufMetadata metadata)
     {
         vocabulary = new TokenVocabulary(metadata, defaultBosId: 1, defaultEosId: 2, addsBosByDefault: true);
         float[] scores = vocabulary.ReadScores(metadata);
@@ -45,55 +43,18 @@ internal sealed class SentencePieceTokenizer : ITokenizer
 
         byteIds = FindByteIds();
         pieces = new TokenPieces(vocabulary.Count, AppendPiece, addsSpacePrefix);
-        userDefined = new Lazy<SpecialTokenMatcher>(() => vocabulary.CreateMatcher(parseSpecial: false));
-        allSpecial = new Lazy<SpecialTokenMatcher>(() => vocabulary.CreateMatcher(parseSpecial: true));
     }
 
     /// <summary>U+2581, which stands for a space.</summary>
     private static ReadOnlySpan<byte> Space => "\u2581"u8;
 
-    public int VocabularySize => vocabulary.Count;
+    public TokenVocabulary Vocabulary => vocabulary;
 
-    public int BosId => vocabulary.BosId;
+    public TokenPieces Pieces => pieces;
 
-    public bool AddsBos => vocabulary.AddsBos;
-
-    public bool IsEndOfGeneration(int id) => vocabulary.IsEndOfGeneration(id);
-
-    public IReadOnlyList<int> Encode(string text, bool addBos = true, bool parseSpecial = false)
+    public void Encode(ReadOnlySpan<char> text, bool isFirst, List<int> ids)
     {
-        ArgumentNullException.ThrowIfNull(text);
-        var ids = new List<int>();
-        if (addBos && AddsBos)
-        {
-            ids.Add(BosId);
-        }
-
-        bool afterSpecial = true;
-        foreach ((int start, int length, int id) in (parseSpecial ? allSpecial : userDefined).Value.Partition(text))
-        {
-            if (id >= 0)
-            {
-                ids.Add(id);
-            }
-            else
-            {
-                EncodePlain(text.AsSpan(start, length), addsSpacePrefix && afterSpecial, ids);
-            }
-
-            afterSpecial = id >= 0;
-        }
-
-        return ids;
-    }
-
-    public string Decode(IEnumerable<int> ids) => pieces.Decode(ids);
-
-    public ITokenDecoder CreateDecoder() => new PieceDecoder(pieces);
-
-    private void EncodePlain(ReadOnlySpan<char> text, bool spacePrefix, List<int> ids)
-    {
-        byte[] bytes = Escape(text, spacePrefix, out int byteCount);
+        byte[] bytes = Escape(text, addsSpacePrefix && isFirst, out int byteCount);
         for (int start = 0; start < byteCount;)
         {
             int end = mergesAcrossSpaces ? byteCount : start + WordLength(bytes.AsSpan(start, byteCount - start));
