@@ -3,6 +3,7 @@ using E2LLM.Deployment;
 using E2LLM.Gguf;
 using E2LLM.Planning;
 using E2LLM.Replicas;
+using E2LLM.Samples.EdgeCluster.Faults;
 using E2LLM.Samples.EdgeCluster.Output;
 using E2LLM.Samples.EdgeCluster.Stages;
 
@@ -69,19 +70,25 @@ internal static class Demo
         }
 
         output.WriteLine($"Starting {plan.Replicas.Sum(replica => replica.Stages.Count)} processes, one for each stage, on this machine ({Environment.ProcessorCount} processors).");
-        await using StageFleet fleet = await StageFleet.StartAsync(plan, cluster, options.ModelPath, ct);
+        await using StageFleet fleet = await StageFleet.StartAsync(plan, cluster, options.ModelPath, options.Kill is { Token: null } order ? order.DeviceIn(plan) : null, ct);
         output.WriteLine($"Each loaded its own layers alone: {fleet.WeightBytes.Sum() / 1e6:N1} MB of weights in all, {fleet.WeightBytes.Max() / 1e6:N1} MB in the largest process.");
         output.WriteLine();
 
         using var reference = SingleProcess.Load(options.ModelPath);
         IReadOnlyList<DemoRequest> requests = DemoRequest.Create(options, reference.Tokenizer, identity.Shape.ContextLength);
+        StageKill? kill = options.Kill is null ? null : new StageKill(options.Kill, plan, fleet, output);
         IReadOnlyList<DemoResult> results;
         await using (Dispatcher dispatcher = await Dispatcher.ConnectAsync(plan, identity, fleet.ConnectAsync, fleet.ReplicaOptions, cancellationToken: ct))
         {
-            results = await Serving.RunAsync(dispatcher, requests, reference.Tokenizer, new LiveText(output), ct);
+            using var served = CancellationTokenSource.CreateLinkedTokenSource(ct);
+            Task killing = kill?.ArmAsync(served.Token) ?? Task.CompletedTask;
+            results = await Serving.RunAsync(dispatcher, requests, reference.Tokenizer, new LiveText(output), kill, ct);
+            await served.CancelAsync();
+            await killing.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
 
         output.WriteLine();
+        kill?.Report();
         ResultTable.Write(output, results);
         output.WriteLine();
         return await reference.AgreesAsync(results, output, ct);

@@ -1,5 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
+using E2LLM.Samples.EdgeCluster.Faults;
 
 namespace E2LLM.Samples.EdgeCluster;
 
@@ -13,6 +14,8 @@ internal sealed record DemoOptions
           --prompt TEXT      continue this text, once greedily and once sampled (default: six prompts of our own)
           --max-tokens N     tokens to generate for each prompt (default 80)
           --seed N           seed of the planner and of the sampling (default 1)
+          --kill STAGE@TOKEN kill the process of a stage (a device, or prefill, or decode: the first of the fastest
+                             replica) when the TOKENth token has come out, or @kv: in the middle of a KV transfer
           --plan-only        plan, show the plan, and stop
         """;
 
@@ -32,6 +35,8 @@ internal sealed record DemoOptions
 
     public ulong Seed { get; private init; } = 1;
 
+    public KillOrder? Kill { get; private init; }
+
     public bool PlanOnly { get; private init; }
 
     /// <summary>Reads the arguments, or says what is wrong with them.</summary>
@@ -47,7 +52,7 @@ internal sealed record DemoOptions
                 continue;
             }
 
-            if (args[i] is not ("--model" or "--cluster" or "--prompt" or "--max-tokens" or "--seed"))
+            if (args[i] is not ("--model" or "--cluster" or "--prompt" or "--max-tokens" or "--seed" or "--kill"))
             {
                 problem = $"unknown option '{args[i]}'";
                 return false;
@@ -81,6 +86,7 @@ internal sealed record DemoOptions
         "--prompt" => value.Length > 0 ? this with { Prompt = value } : null,
         "--max-tokens" => int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out int count) && count > 0 ? this with { MaxTokens = count } : null,
         "--seed" => ulong.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out ulong seed) ? this with { Seed = seed } : null,
+        "--kill" => KillOrder.TryParse(value, out KillOrder? order) ? this with { Kill = order } : null,
         _ => null,
     };
 }

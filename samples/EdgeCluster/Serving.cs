@@ -1,4 +1,5 @@
 using E2LLM.Replicas;
+using E2LLM.Samples.EdgeCluster.Faults;
 using E2LLM.Samples.EdgeCluster.Output;
 
 namespace E2LLM.Samples.EdgeCluster;
@@ -9,11 +10,11 @@ internal static class Serving
     private static readonly TimeSpan Period = TimeSpan.FromMilliseconds(150);
 
     public static async Task<IReadOnlyList<DemoResult>> RunAsync(
-        Dispatcher dispatcher, IReadOnlyList<DemoRequest> requests, ITokenizer tokenizer, LiveText live, CancellationToken ct) =>
-        await Task.WhenAll(requests.Select((request, index) => ServeAsync(dispatcher, request, index * Period, tokenizer, live, ct)));
+        Dispatcher dispatcher, IReadOnlyList<DemoRequest> requests, ITokenizer tokenizer, LiveText live, StageKill? kill, CancellationToken ct) =>
+        await Task.WhenAll(requests.Select((request, index) => ServeAsync(dispatcher, request, index * Period, tokenizer, live, kill, ct)));
 
     private static async Task<DemoResult> ServeAsync(
-        Dispatcher dispatcher, DemoRequest request, TimeSpan arrival, ITokenizer tokenizer, LiveText live, CancellationToken ct)
+        Dispatcher dispatcher, DemoRequest request, TimeSpan arrival, ITokenizer tokenizer, LiveText live, StageKill? kill, CancellationToken ct)
     {
         await Task.Delay(arrival, ct);
         ServedRequest served = dispatcher.Serve(new ServingRequest
@@ -29,6 +30,7 @@ internal static class Serving
         await foreach (int id in served.WithCancellation(ct))
         {
             ids.Add(id);
+            kill?.OnToken(request, served, ids.Count);
             if (ids.Count == 1)
             {
                 live.FirstToken(request, served.Report);

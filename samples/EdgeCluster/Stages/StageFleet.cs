@@ -24,7 +24,11 @@ internal sealed class StageFleet : IAsyncDisposable
 
     public IEnumerable<long> WeightBytes => processes.Select(process => process.WeightBytes);
 
-    public static async Task<StageFleet> StartAsync(DeploymentPlan plan, Cluster cluster, string modelPath, CancellationToken ct)
+    /// <summary>The process of a device.</summary>
+    public StageProcess this[string device] => processes.Single(process => process.Device == device);
+
+    /// <param name="freezing">Device that stands still in the middle of a KV transfer; null: none.</param>
+    public static async Task<StageFleet> StartAsync(DeploymentPlan plan, Cluster cluster, string modelPath, string? freezing, CancellationToken ct)
     {
         var fleet = new StageFleet();
         try
@@ -32,7 +36,7 @@ internal sealed class StageFleet : IAsyncDisposable
             foreach (StagePlan stage in plan.Replicas.SelectMany(replica => replica.Stages))
             {
                 long memory = cluster.Devices[cluster.IndexOf(stage.Device)].MemoryBytes;
-                fleet.processes.Add(StageProcess.Start(StageSettings.Of(stage, Path.GetFullPath(modelPath), memory)));
+                fleet.processes.Add(StageProcess.Start(StageSettings.Of(stage, Path.GetFullPath(modelPath), memory, stage.Device == freezing)));
             }
 
             await Task.WhenAll(fleet.processes.Select(process => process.WaitUntilReadyAsync(ct)));

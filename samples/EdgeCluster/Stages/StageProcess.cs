@@ -60,6 +60,23 @@ internal sealed class StageProcess : IAsyncDisposable
         WeightBytes = long.Parse(fields[1], CultureInfo.InvariantCulture);
     }
 
+    /// <summary>Waits until the stage says that it stands still in the middle of a KV transfer.</summary>
+    public async Task WaitUntilFrozenAsync(CancellationToken ct)
+    {
+        if (await process.StandardOutput.ReadLineAsync(ct) != StageProgram.Frozen)
+        {
+            throw new IOException($"The stage on {Device} ended before any keys and values came by.");
+        }
+    }
+
+    /// <summary>Ends the process at once (SIGKILL): it gets no chance to say goodbye.</summary>
+    /// <returns>Its id.</returns>
+    public int Kill()
+    {
+        process.Kill();
+        return process.Id;
+    }
+
     /// <summary>Tells the stage where all others are.</summary>
     public Task SendAsync(string addresses, CancellationToken ct) => SendLineAsync(addresses.AsMemory(), ct);
 

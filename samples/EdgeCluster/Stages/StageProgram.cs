@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using E2LLM.Execution;
 using E2LLM.Gguf;
 using E2LLM.Replicas;
+using E2LLM.Samples.EdgeCluster.Faults;
 using E2LLM.Weights;
 
 namespace E2LLM.Samples.EdgeCluster.Stages;
@@ -13,6 +14,9 @@ namespace E2LLM.Samples.EdgeCluster.Stages;
 /// </summary>
 internal static class StageProgram
 {
+    /// <summary>Said on stdout by a stage that was told to stand still in the middle of a KV transfer, when it does.</summary>
+    public const string Frozen = "frozen";
+
     public static async Task<int> RunAsync(StageSettings settings)
     {
         using GgufFile file = GgufFile.Open(settings.ModelPath);
@@ -30,12 +34,12 @@ internal static class StageProgram
         await using var host = new StageHost(executor, ModelIdentityReader.Read(file), new StageHostOptions
         {
             Name = settings.Device,
-            Connect = addresses.ConnectAsync,
+            Connect = async (device, ct) => Wrap(await addresses.ConnectAsync(device, ct), accepted: false),
             Connections = StageFleet.Connections,
         });
 
         using var stop = new CancellationTokenSource();
-        Task serving = ServeAsync(host, listener, stop.Token);
+        Task serving = ServeAsync(host, listener, stream => Wrap(stream, accepted: true), stop.Token);
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{port} {weights.Memory.TotalBytes}"));
         addresses.Fill(await Console.In.ReadLineAsync());
         while (await Console.In.ReadLineAsync() is not null)
@@ -45,16 +49,19 @@ internal static class StageProgram
         await stop.CancelAsync();
         await serving;
         return 0;
+
+        Stream Wrap(Stream stream, bool accepted) =>
+            settings.FreezesInKvTransfer ? new FreezingStream(stream, watchesReads: accepted, () => Console.WriteLine(Frozen)) : stream;
     }
 
-    private static async Task ServeAsync(StageHost host, TcpListener listener, CancellationToken ct)
+    private static async Task ServeAsync(StageHost host, TcpListener listener, Func<Stream, Stream> wrap, CancellationToken ct)
     {
         var connections = new List<Task>();
         try
         {
             while (true)
             {
-                connections.Add(ServeOneAsync(host, await Loopback.AcceptAsync(listener, ct), ct));
+                connections.Add(ServeOneAsync(host, wrap(await Loopback.AcceptAsync(listener, ct)), ct));
                 connections.RemoveAll(connection => connection.IsCompletedSuccessfully);
             }
         }

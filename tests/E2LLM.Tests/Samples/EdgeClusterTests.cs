@@ -47,6 +47,31 @@ public sealed class EdgeClusterTests
         Assert.Contains("(1 greedy requests, 1 sampled)", output, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("decode@40", "at token 40", true)]
+    [InlineData("prefill@1", "at token 1", false)]
+    [InlineData("prefill@kv", "in the middle of a KV transfer", true)]
+    [InlineData("decode@kv", "in the middle of a KV transfer", true)]
+    public async Task Demo_StageKilled_GivesTheTokensOfASingleProcess(string order, string moment, bool hits)
+    {
+        using Process demo = Start("--kill", order, "--max-tokens", "24");
+        string output = await ReadAsync(demo);
+        Assert.True(demo.ExitCode == 0, output);
+        Assert.Matches($"KILLED .* {moment}", output);
+        Assert.Contains("\nSAME: each of the 144 tokens", output, StringComparison.Ordinal);
+        Assert.Contains("(3 greedy requests, 3 sampled)", output, StringComparison.Ordinal);
+        Assert.True(!hits || output.Contains("went on with token", StringComparison.Ordinal), output);
+    }
+
+    [Fact]
+    public async Task Demo_KillOfADeviceThatIsNoStage_IsRefusedWithTheStages()
+    {
+        using Process demo = Start("--kill", "toaster@3");
+        string output = await ReadAsync(demo);
+        Assert.Equal(1, demo.ExitCode);
+        Assert.Contains("no stage of the plan runs on 'toaster'; stages: ", output, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Demo_OtherModel_ScalesTheEmbeddedDevices()
     {
@@ -72,6 +97,9 @@ public sealed class EdgeClusterTests
     [InlineData("--max-tokens", "0")]
     [InlineData("--max-tokens")]
     [InlineData("--frobnicate")]
+    [InlineData("--kill", "decode")]
+    [InlineData("--kill", "decode@0")]
+    [InlineData("--kill", "@5")]
     public async Task Demo_WrongOption_ShowsUsage(params string[] args)
     {
         using Process demo = Start(args);

@@ -1,0 +1,95 @@
+namespace E2LLM.Samples.EdgeCluster.Faults;
+
+/// <summary>
+/// Passes everything on until it has carried some keys and values, then stands still for ever: the moment in which the sample kills a
+/// stage. That a connection is for keys and values is written in its first frame (WIRE_FORMAT.md, Hello).
+/// </summary>
+/// <param name="inner">What it wraps.</param>
+/// <param name="watchesReads">Whether the dialer's bytes are those read here, or those written.</param>
+/// <param name="frozen">Called once, when it stands still.</param>
+internal sealed class FreezingStream(Stream inner, bool watchesReads, Action frozen) : Stream
+{
+    // The first frame's header starts with the purpose of the connection; 3 is keys and values.
+    private const int PurposeOffset = 40, KeysValues = 3;
+
+    // Behind the handshake of a few hundred bytes, and before the keys and values of a few tokens are through.
+    private const int FreezeAtBytes = 1500;
+
+    // So small that it stands still between two pieces, not after everything.
+    private const int PieceBytes = 256;
+
+    private long carried;
+    private bool isKeysValues;
+
+    public override bool CanRead => true;
+
+    public override bool CanWrite => true;
+
+    public override bool CanSeek => false;
+
+    public override long Length => throw new NotSupportedException();
+
+    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        if (!watchesReads)
+        {
+            return await inner.ReadAsync(buffer, cancellationToken);
+        }
+
+        int count = await inner.ReadAsync(buffer[..Math.Min(PieceBytes, buffer.Length)], cancellationToken);
+        await WatchAsync(buffer[..count], cancellationToken);
+        return count;
+    }
+
+    public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        while (!watchesReads && !buffer.IsEmpty)
+        {
+            ReadOnlyMemory<byte> piece = buffer[..Math.Min(PieceBytes, buffer.Length)];
+            await inner.WriteAsync(piece, cancellationToken);
+            await WatchAsync(piece, cancellationToken);
+            buffer = buffer[piece.Length..];
+        }
+
+        await inner.WriteAsync(buffer, cancellationToken);
+    }
+
+    public override Task FlushAsync(CancellationToken cancellationToken) => inner.FlushAsync(cancellationToken);
+
+    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+    public override void Flush() => inner.Flush();
+
+    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+    public override void SetLength(long value) => throw new NotSupportedException();
+
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            inner.Dispose();
+        }
+
+        base.Dispose(disposing);
+    }
+
+    private async ValueTask WatchAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
+    {
+        if (carried <= PurposeOffset && carried + bytes.Length > PurposeOffset)
+        {
+            isKeysValues = bytes.Span[(int)(PurposeOffset - carried)] == KeysValues;
+        }
+
+        carried += bytes.Length;
+        if (isKeysValues && carried >= FreezeAtBytes)
+        {
+            frozen();
+            await Task.Delay(Timeout.InfiniteTimeSpan, cancellationToken);
+        }
+    }
+}
