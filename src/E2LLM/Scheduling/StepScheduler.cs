@@ -14,6 +14,9 @@ internal readonly record struct ScheduledItem(ScheduledSequence Sequence, int Fi
 /// </summary>
 internal sealed class StepScheduler
 {
+    /// <summary>A quarter of a step is kept for prompts where there are any.</summary>
+    private const int PromptRoomDivisor = 4;
+
     private readonly int _stageCount;
     private readonly int _maxStepTokenCount;
     private readonly List<ScheduledSequence> _sequences = [];
@@ -69,19 +72,20 @@ internal sealed class StepScheduler
             return false;
         }
 
+        List<ScheduledSequence> prompts = Ready(decoding: false);
         int room = _maxStepTokenCount;
-        if (StepsInFlight < _stageCount)
+        if (StepsInFlight < _stageCount || prompts.Count > 0)
         {
-            int decoding = _sequences.Count(sequence => sequence.IsDecoding);
-            int share = Math.Min((decoding + _stageCount - 1) / _stageCount, room);
-            foreach (ScheduledSequence sequence in Ready(decoding: true).Take(share))
+            // A step that goes out for a prompt takes decoding sequences along, however many steps are under way: else a long prompt would hold them up.
+            List<ScheduledSequence> decoders = Ready(decoding: true);
+            foreach (ScheduledSequence sequence in decoders.Take(DecodeShare(decoders, prompts)))
             {
                 items.Add(new ScheduledItem(sequence, sequence.Submit(1), 1, Samples: true));
                 room--;
             }
         }
 
-        foreach (ScheduledSequence sequence in Ready(decoding: false))
+        foreach (ScheduledSequence sequence in prompts)
         {
             if (room == 0)
             {
@@ -101,6 +105,18 @@ internal sealed class StepScheduler
 
         StepsInFlight++;
         return true;
+    }
+
+    /// <summary>Decoding sequences for this step: their share of a stage, but never so many that prompts get no room at all.</summary>
+    private int DecodeShare(List<ScheduledSequence> ready, List<ScheduledSequence> prompts)
+    {
+        int decoding = _sequences.Count(sequence => sequence.IsDecoding), room = _maxStepTokenCount;
+        if (prompts.Count > 0 && ready.Count > 0)
+        {
+            room = room > 1 ? room - Math.Max(1, room / PromptRoomDivisor) : ready[0].ReadySince < prompts[0].ReadySince ? 1 : 0;
+        }
+
+        return Math.Min((decoding + _stageCount - 1) / _stageCount, room);
     }
 
     private List<ScheduledSequence> Ready(bool decoding) =>

@@ -82,6 +82,57 @@ public sealed class StepSchedulerTests
         Assert.Equal(13, items[^1].TokenCount);
     }
 
+    /// <summary>Prompts keep one step more under way than there are stages; decoding sequences must not wait until all of them are through.</summary>
+    [Theory]
+    [InlineData(1, 16), InlineData(2, 16), InlineData(3, 4), InlineData(2, 2), InlineData(2, 1)]
+    public void TryNext_EndlessPromptsBesideDecoding_NeitherStarves(int stages, int stepTokens)
+    {
+        var scheduler = new StepScheduler(stages, stepTokens);
+        List<ScheduledSequence> decoding = [.. Enumerable.Range(0, 40).Select(_ => new ScheduledSequence([1, 2, 3], 2))];
+        decoding.ForEach(scheduler.Add);
+        var items = new List<ScheduledItem>();
+        var inFlight = new Queue<List<ScheduledItem>>();
+        int prompts = 0;
+        int[] turns = new int[decoding.Count];
+        for (int step = 0; step < 2000; step++)
+        {
+            if (step % 50 == 0)
+            {
+                // As much as two thirds of the steps could take, so that prompts never end.
+                scheduler.Add(new ScheduledSequence(Enumerable.Range(0, 33 * stepTokens), 0));
+            }
+
+            while (scheduler.TryNext(items))
+            {
+                inFlight.Enqueue([.. items]);
+            }
+
+            Assert.InRange(scheduler.StepsInFlight, 1, stages + 1);
+            scheduler.StepDone();
+            foreach (ScheduledItem item in inFlight.Dequeue())
+            {
+                if (decoding.IndexOf(item.Sequence) is >= 0 and var index)
+                {
+                    turns[index]++;
+                    item.Sequence.Append(1);
+                    scheduler.Ready(item.Sequence);
+                }
+                else
+                {
+                    prompts += item.TokenCount;
+                    if (item.Samples)
+                    {
+                        scheduler.Remove(item.Sequence);
+                    }
+                }
+            }
+        }
+
+        Assert.InRange(turns.Max() - turns.Min(), 0, 1);
+        Assert.True(turns.Min() >= 10, $"A sequence had {turns.Min()} turns in 2,000 steps.");
+        Assert.True(prompts >= 2000 * stepTokens / 8, $"Prompts got {prompts} tokens in 2,000 steps.");
+    }
+
     [Fact]
     public void TryNext_PausedOrRemovedSequence_IsLeftOut()
     {

@@ -14,8 +14,8 @@ namespace E2LLM.Replicas.Stages;
 internal sealed class StageSession(StageHost host, ulong id, PeerConnection driver)
 {
     private readonly Dictionary<ulong, StageSequence> _sequences = [];
-    private readonly Dictionary<(string Peer, ulong Session), KvLink> _links = [];
     private readonly StepRunner _runner = new(host.Executor);
+    private readonly KvLinks _links = new();
     private PeerConnection? _next;
     private bool _attached;
     private bool _closed;
@@ -134,7 +134,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
                 sequences[i] = sequence;
             }
 
-            host.Executor.LayerDone = Array.Exists(sequences, sequence => sequence.Open.Targets.Count > 0) ? layer => Export(step, sequences, layer) : null;
+            host.Executor.LayerDone = Array.Exists(sequences, sequence => sequence.Open.Targets.Count > 0) ? layer => _links.Export(this, step, sequences, layer) : null;
             ReadOnlySpan<float> hidden = _runner.Run(step, sequences, payload, cancellationToken);
             if (_next is null)
             {
@@ -203,12 +203,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
         }
 
         _sequences.Clear();
-        foreach (KvLink link in _links.Values)
-        {
-            host.Track(link.DisposeAsync().AsTask());
-        }
-
-        _links.Clear();
+        host.Track(_links.CloseAsync());
     }
 
     private void Sample(StepMessage step, StageSequence[] sequences)
@@ -230,47 +225,6 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
         var header = new HeaderWriter();
         new TokensMessage(step.Step, tokens).Write(header);
         driver.Send(FrameKind.Tokens, header);
-    }
-
-    /// <summary>Sends the keys and values that a step has just stored in one layer; the layers behind it are still being computed.</summary>
-    private void Export(StepMessage step, StageSequence[] sequences, int layer)
-    {
-        for (int i = 0; i < sequences.Length; i++)
-        {
-            SequenceOpenMessage open = sequences[i].Open;
-            int first = step.Items[i].FirstPosition, count = Math.Min(step.Items[i].TokenCount, open.PromptTokenCount - first);
-            if (count <= 0)
-            {
-                continue;
-            }
-
-            foreach (KvTarget target in open.Targets)
-            {
-                LayerRange layers = target.Role.Layers.Intersect(host.Executor.Role.Layers);
-                bool begins = first == 0 && layer == host.Executor.Role.Layers.Start;
-                if (layers.Count == 0 && begins)
-                {
-                    // Nothing of ours for this one: confirmed by having nothing to send.
-                    TargetConfirmed(sequences[i], 0);
-                }
-
-                if (layers.Contains(layer))
-                {
-                    LinkTo(target, canBeNew: first == 0 && layer == layers.Start).Send(sequences[i], target, layer, first, count);
-                }
-            }
-        }
-    }
-
-    /// <summary>The link to a decode stage; one that broke is replaced, but not in the middle of a message.</summary>
-    private KvLink LinkTo(KvTarget target, bool canBeNew)
-    {
-        if (!_links.TryGetValue((target.Peer, target.Session), out KvLink? link) || (link.IsOver && canBeNew))
-        {
-            _links[(target.Peer, target.Session)] = link = new KvLink(this, target);
-        }
-
-        return link;
     }
 
     private void Forward(FrameKind kind, Action<HeaderWriter> write)
