@@ -28,7 +28,8 @@ public sealed class KvCodecSet
     }
 
     /// <summary>All codecs of this library.</summary>
-    public static KvCodecSet Default { get; } = new(Lz4KvCodec.Instance, BytePlaneLz4KvCodec.Instance);
+    public static KvCodecSet Default { get; } = new(
+        Lz4KvCodec.Instance, BytePlaneLz4KvCodec.Instance, ExponentKvCodec.Instance, QuantizedKvCodec.Int8, QuantizedKvCodec.Int4);
 
     /// <summary>Finds a codec by its number on the wire.</summary>
     public bool TryGet(byte id, [NotNullWhen(true)] out IKvBlockCodec? codec)
