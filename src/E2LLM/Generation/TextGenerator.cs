@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Threading.Channels;
 using E2LLM.Execution;
 using E2LLM.Gguf;
@@ -175,30 +176,21 @@ public sealed class TextGenerator : IDisposable
     private void Generate(Request request)
     {
         using KvCache sequence = _executor.CreateSequence();
-        ITokenDecoder decoder = Tokenizer.CreateDecoder();
-        foreach (int id in request.PromptIds)
-        {
-            // The text goes on where the prompt ends: a space that begins a word is kept, half a character is completed.
-            decoder.Append(id);
-        }
-
+        var text = new TextContinuation(Tokenizer, request.PromptIds, request.Options, Shape.ContextLength);
+        List<int> ids = [.. request.PromptIds];
         Prefill(sequence, request.PromptIds, request.Cancellation);
-        for (int count = 1; ; count++)
+        while (true)
         {
-            int position = sequence.Length, id = Sampler.Sample(_logits, request.Options.Sampling, position);
-            FinishReason? finish = Tokenizer.IsEndOfGeneration(id) ? FinishReason.EndOfGeneration
-                : count == request.Options.MaxTokenCount ? FinishReason.MaxTokenCount
-                : position + 1 == Shape.ContextLength ? FinishReason.ContextFull
-                : null;
-            string text = decoder.Append(id) + (finish is null ? string.Empty : decoder.Flush());
-            request.Tokens.TryWrite(new GeneratedToken(id, text, position, finish));
-            if (finish is not null)
+            GeneratedToken token = text.Append(Sampler.Choose(_logits, request.Options.Sampling, sequence.Length, CollectionsMarshal.AsSpan(ids)));
+            request.Tokens.TryWrite(token);
+            if (token.Finish is not null)
             {
                 return;
             }
 
+            ids.Add(token.Id);
             request.Cancellation.ThrowIfCancellationRequested();
-            Step(sequence, [id], request.Cancellation);
+            Step(sequence, [token.Id], request.Cancellation);
             _executor.ComputeLogits(_hidden.AsSpan(0, Shape.HiddenSize), _logits);
         }
     }

@@ -1,13 +1,18 @@
+using System.Buffers;
+
 namespace E2LLM.Sampling;
 
 /// <summary>
-/// Logits to a token id. Stateless and thread-safe: the random number of a token is a pure function of seed and position, so that a
-/// generation can move between machines, or be repeated from the middle, and still choose the same tokens.
+/// Logits to a token id. Stateless and thread-safe: a choice is a pure function of logits, options, position and the latest tokens, its random number one
+/// of seed and position, so that a generation can move between machines, or be repeated from the middle, and still choose the same tokens.
 /// </summary>
 /// <remarks>
-/// Order: temperature, top-k, top-p, min-p, draw. Candidates are ranked by logit, equal logits by id, lower first. Probabilities are softmax in
-/// double precision over what top-k left; top-p cuts after the candidate that reaches the sum, min-p compares with the first candidate, and the draw
-/// walks the ranks until their sum passes the random number. The first candidate always stays.
+/// Order: logit bias, penalties (repetition, then frequency and presence), temperature, top-k, top-p, min-p, draw; temperature 0 takes the best after
+/// the penalties. Top-p and min-p thus see the distribution that temperature has shaped, as in the OpenAI and Hugging Face conventions; llama.cpp by default
+/// applies bias, penalties, top-k, top-p, min-p and temperature last, so that the same numbers cut less there when the temperature is above 1 and more when it is below.
+/// Candidates are ranked by logit, equal logits by id, lower first. Probabilities are softmax in double precision over what top-k left; top-p cuts after
+/// the candidate that reaches the sum, min-p compares with the first candidate, and the draw walks the ranks until their sum passes the random
+/// number. The first candidate always stays. Log-probabilities are the model's own, before all of this.
 /// </remarks>
 public static class Sampler
 {
@@ -15,9 +20,17 @@ public static class Sampler
     /// <param name="logits">One logit per id, <c>[VocabularySize]</c>; minus infinity excludes a token.</param>
     /// <param name="options">How to choose.</param>
     /// <param name="position">Position that the chosen token will have in its sequence, zero-based.</param>
-    /// <exception cref="ArgumentException"><paramref name="logits"/> is empty, or an option is out of range.</exception>
+    /// <param name="recent">
+    /// Tokens before that position, newest last. Looked at only where a penalty is on, which needs <see cref="SamplingOptions.PenaltyWindow"/> of them, or all there are.
+    /// </param>
+    /// <exception cref="ArgumentException"><paramref name="logits"/> is empty, an option or a token id is out of range, or <paramref name="recent"/> is too short.</exception>
     /// <exception cref="InvalidLogitsException">A logit is NaN or plus infinity, or all are minus infinity.</exception>
-    public static int Sample(ReadOnlySpan<float> logits, SamplingOptions options, int position)
+    public static int Sample(ReadOnlySpan<float> logits, SamplingOptions options, int position, ReadOnlySpan<int> recent = default) =>
+        Choose(logits, options, position, recent).Id;
+
+    /// <summary>Chooses the token for one position, with its log-probabilities where the options ask for them.</summary>
+    /// <inheritdoc cref="Sample"/>
+    public static TokenChoice Choose(ReadOnlySpan<float> logits, SamplingOptions options, int position, ReadOnlySpan<int> recent = default)
     {
         ArgumentNullException.ThrowIfNull(options);
         ArgumentOutOfRangeException.ThrowIfNegative(position);
@@ -28,7 +41,10 @@ public static class Sampler
         }
 
         int best = FindBest(logits, position);
-        return options.Temperature == 0f || options.TopK == 1 ? best : Draw(logits, options, position, logits[best]);
+        int id = options.HasPenalties || options.LogitBias.Count > 0
+            ? ChooseAdjusted(logits, options, position, Window(recent, options, position))
+            : Pick(logits, options, position, best);
+        return options.LogProbabilities ? LogProbabilities.Describe(logits, id, options.TopLogProbabilityCount) : new TokenChoice(id);
     }
 
     /// <summary>The random number of one position: SplitMix64 (Steele, Lea and Flood 2014) of the seed, at the position-th step, in [0, 1).</summary>
@@ -43,6 +59,36 @@ public static class Sampler
         z = (z ^ (z >> 30)) * 0xBF58_476D_1CE4_E5B9ul;
         z = (z ^ (z >> 27)) * 0x94D0_49BB_1331_11EBul;
         return z ^ (z >> 31);
+    }
+
+    /// <summary>The tokens that penalties look at.</summary>
+    private static ReadOnlySpan<int> Window(ReadOnlySpan<int> recent, SamplingOptions options, int position)
+    {
+        if (!options.HasPenalties)
+        {
+            return [];
+        }
+
+        int count = Math.Min(options.PenaltyWindow, position);
+        return recent.Length >= count
+            ? recent[^count..]
+            : throw new ArgumentException($"The penalties look at {count} tokens before position {position} (PenaltyWindow is {options.PenaltyWindow}); {recent.Length} were given.", nameof(recent));
+    }
+
+    private static int ChooseAdjusted(ReadOnlySpan<float> logits, SamplingOptions options, int position, ReadOnlySpan<int> recent)
+    {
+        float[] rented = ArrayPool<float>.Shared.Rent(logits.Length);
+        try
+        {
+            Span<float> adjusted = rented.AsSpan(0, logits.Length);
+            logits.CopyTo(adjusted);
+            LogitAdjustment.Apply(adjusted, options, recent);
+            return Pick(adjusted, options, position, FindBest(adjusted, position));
+        }
+        finally
+        {
+            ArrayPool<float>.Shared.Return(rented);
+        }
     }
 
     private static int FindBest(ReadOnlySpan<float> logits, int position)
@@ -65,90 +111,74 @@ public static class Sampler
         return float.IsNegativeInfinity(logits[best]) ? throw new InvalidLogitsException(best, position, logits[best]) : best;
     }
 
-    private static int Draw(ReadOnlySpan<float> logits, SamplingOptions options, int position, float largest)
+    private static int Pick(ReadOnlySpan<float> logits, SamplingOptions options, int position, int best)
     {
-        // Keys that sort as wanted: the order-preserving bits of the logit above, the complement of the id below.
-        ulong[] rented = System.Buffers.ArrayPool<ulong>.Shared.Rent(logits.Length);
-        double[] weights = System.Buffers.ArrayPool<double>.Shared.Rent(logits.Length);
-        try
+        if (options.Temperature == 0f || options.TopK == 1)
         {
-            for (int id = 0; id < logits.Length; id++)
-            {
-                rented[id] = ((ulong)SortableBits(logits[id]) << 32) | ~(uint)id;
-            }
-
-            Span<ulong> ranked = rented.AsSpan(0, logits.Length);
-            int count = options.TopK > 0 ? Math.Min(options.TopK, logits.Length) : logits.Length;
-            ranked.Sort(static (a, b) => b.CompareTo(a));
-            double sum = 0;
-            for (int rank = 0; rank < count; rank++)
-            {
-                double logit = logits[(int)~(uint)ranked[rank]];
-                weights[rank] = Math.Exp((logit - largest) / options.Temperature);
-                sum += weights[rank];
-            }
-
-            count = Cut(weights.AsSpan(0, count), sum, options);
-            return (int)~(uint)ranked[Pick(weights.AsSpan(0, count), Uniform(options.Seed, position))];
-        }
-        finally
-        {
-            System.Buffers.ArrayPool<ulong>.Shared.Return(rented);
-            System.Buffers.ArrayPool<double>.Shared.Return(weights);
-        }
-    }
-
-    /// <summary>How many of the ranked candidates top-p and min-p leave.</summary>
-    private static int Cut(ReadOnlySpan<double> weights, double sum, SamplingOptions options)
-    {
-        int count = weights.Length;
-        if (options.TopP < 1f)
-        {
-            double reached = 0;
-            for (int rank = 0; rank < count; rank++)
-            {
-                reached += weights[rank];
-                if (reached >= options.TopP * sum)
-                {
-                    count = rank + 1;
-                }
-            }
+            return best;
         }
 
-        // Weights are relative to the first candidate's, which is 1.
-        while (count > 1 && weights[count - 1] < options.MinP)
-        {
-            count--;
-        }
-
-        return count;
-    }
-
-    private static int Pick(ReadOnlySpan<double> weights, double uniform)
-    {
+        using var ranked = new RankedCandidates(logits, logits[best], options.Temperature);
+        int count = logits.Length;
         double sum = 0;
-        foreach (double weight in weights)
+        if (options.TopK > 0 && options.TopK < count)
         {
-            sum += weight;
+            count = options.TopK;
+            for (int rank = 0; rank < count; rank++)
+            {
+                sum += ranked.Weight(rank);
+            }
+        }
+        else
+        {
+            sum = ranked.SumOfWeights();
         }
 
-        double target = uniform * sum, reached = 0;
-        for (int rank = 0; rank < weights.Length; rank++)
+        (count, sum) = Cut(ranked, count, sum, options);
+        return Draw(ranked, count, Uniform(options.Seed, position) * sum);
+    }
+
+    /// <summary>How many of the first <paramref name="count"/> candidates top-p and min-p leave, and the sum of their weights.</summary>
+    private static (int Count, double Sum) Cut(RankedCandidates ranked, int count, double sum, SamplingOptions options)
+    {
+        if (options.TopP >= 1f && options.MinP == 0f)
         {
-            reached += weights[rank];
+            return (count, sum);
+        }
+
+        int kept = 0;
+        double reached = 0;
+
+        // The first candidate's weight is 1.
+        while (kept < count && (kept == 0 || ((options.TopP >= 1f || reached < options.TopP * sum) && ranked.Weight(kept) >= options.MinP)))
+        {
+            reached += ranked.Weight(kept++);
+        }
+
+        return (kept, reached);
+    }
+
+    private static int Draw(RankedCandidates ranked, int count, double target)
+    {
+        double reached = 0;
+        int last = 0;
+        for (int rank = 0; rank < count; rank++)
+        {
+            double weight = ranked.Weight(rank);
+            if (weight == 0)
+            {
+                break;
+            }
+
+            reached += weight;
+            last = rank;
             if (target < reached)
             {
-                return rank;
+                break;
             }
         }
 
-        return weights.Length - 1;
-    }
-
-    private static uint SortableBits(float value)
-    {
-        // Adding zero turns -0 into +0, so that equal logits have equal keys.
-        uint bits = BitConverter.SingleToUInt32Bits(value + 0f);
-        return (bits & 0x8000_0000u) != 0 ? ~bits : bits | 0x8000_0000u;
+        // Rounding may leave the target just above the sum: the last that may be drawn at all is meant then.
+        return ranked.Id(last);
     }
 }

@@ -1,18 +1,26 @@
+using E2LLM.Extensions.AI;
 using E2LLM.Tests.Support;
 
 namespace E2LLM.Tests.Architecture;
 
 /// <summary>
-/// The public surface changes only on purpose: PublicApi.approved.txt states it. After a wanted change run the test once with the
+/// The public surface changes only on purpose: a file for each package states it. After a wanted change run the test once with the
 /// environment variable E2LLM_APPROVE=1, which rewrites the file, and commit both together.
 /// </summary>
 public sealed class PublicApiTests
 {
-    [Fact]
-    public void PublicSurface_Library_IsTheApprovedOne()
+    public static TheoryData<string, Type> Packages => new()
     {
-        string path = Repository.PathOf("tests/E2LLM.Tests/Architecture/PublicApi.approved.txt");
-        string actual = PublicApi.Describe(typeof(LayerRange).Assembly);
+        { "PublicApi.approved.txt", typeof(LayerRange) },
+        { "PublicApi.Extensions.AI.approved.txt", typeof(E2LLMChatClient) },
+    };
+
+    [Theory]
+    [MemberData(nameof(Packages))]
+    public void PublicSurface_Package_IsTheApprovedOne(string file, Type any)
+    {
+        string path = Repository.PathOf($"tests/E2LLM.Tests/Architecture/{file}");
+        string actual = PublicApi.Describe(any.Assembly);
         if (Environment.GetEnvironmentVariable("E2LLM_APPROVE") == "1")
         {
             File.WriteAllText(path, actual);
@@ -25,9 +33,10 @@ public sealed class PublicApiTests
         Assert.Equal(approved, found);
     }
 
-    [Fact]
-    public void PublicTypes_Classes_AreSealedOrStatic() =>
-        Findings.AssertNone(typeof(LayerRange).Assembly.GetExportedTypes()
+    [Theory]
+    [MemberData(nameof(Packages))]
+    public void PublicTypes_Classes_AreSealedOrStatic(string file, Type any) =>
+        Findings.AssertNone(any.Assembly.GetExportedTypes()
             .Where(type => type is { IsClass: true, IsSealed: false } && !typeof(Delegate).IsAssignableFrom(type))
-            .Select(type => $"{type.FullName} can be inherited"));
+            .Select(type => $"{type.FullName} can be inherited, and {file} would promise it"));
 }
