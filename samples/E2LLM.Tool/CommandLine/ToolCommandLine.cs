@@ -56,9 +56,9 @@ internal static class ToolCommandLine
         }
     }
 
-    private static RootCommand Create(ToolConsole console)
+    internal static RootCommand Create(ToolConsole console)
     {
-        var root = new RootCommand("E2LLM on the command line: look into models, run them, measure devices, plan and simulate clusters.")
+        var root = new RootCommand("Runs language models in GGUF files, on one machine or cut over several: look into models, run and measure them, plan and simulate clusters.")
         {
             InspectCommand.Create(console),
             TokenizeCommand.Create(console),
@@ -73,6 +73,7 @@ internal static class ToolCommandLine
         };
         root.HelpName = "e2llm";
         root.Directives.Clear();
+        HelpText.Use(root);
         return root;
     }
 

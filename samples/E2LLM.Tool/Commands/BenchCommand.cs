@@ -32,6 +32,8 @@ internal static class BenchCommand
                 start + Math.Max(promptTokens, generateTokens), ct);
             double loadSeconds = Stopwatch.GetElapsedTime(began).TotalSeconds;
 
+            using var progress = new ProgressBar(console);
+            progress.Report(0, parsed.GetValue(repeat), "warming up");
             pipeline.Prefill(start, ct);
             WarmUp(pipeline, start, promptTokens, generateTokens, ct);
             var prefill = new double[parsed.GetValue(repeat)];
@@ -40,9 +42,10 @@ internal static class BenchCommand
             {
                 prefill[i] = pipeline.Count * promptTokens / SecondsOf(pipeline, start, () => pipeline.Prefill(promptTokens, ct));
                 decode[i] = pipeline.Count * generateTokens / SecondsOf(pipeline, start, () => pipeline.Decode(generateTokens, ct));
-                console.Error.WriteLine($"{i + 1} of {prefill.Length}: prefill {prefill[i]:F1}, decode {decode[i]:F1} tokens/s");
+                progress.Report(i + 1, prefill.Length, "measuring", $", prefill {prefill[i]:F1}, decode {decode[i]:F1} tokens/s");
             }
 
+            progress.Dispose();
             Write(console, Median(prefill), Median(decode), loadSeconds, Environment.WorkingSet, parsed.GetValue(json));
             return Task.FromResult(0);
         });

@@ -34,7 +34,7 @@ internal static class PerplexityCommand
 
             IReadOnlyList<int> ids = tokenizer.Encode(File.ReadAllText(parsed.GetRequiredValue(file)), addBos: false);
             using var pipeline = LayerPipeline.Load(path, [], parsed.GetValue(threads), parsed.GetValue(kv), tokens, ct);
-            (double sum, int count) = Score(pipeline, ids, tokens, tokenizer.AddsBos ? tokenizer.BosId : -1, console.Error, ct);
+            (double sum, int count) = Score(pipeline, ids, tokens, tokenizer.AddsBos ? tokenizer.BosId : -1, console, ct);
             if (count == 0)
             {
                 throw new ArgumentException("the text is too short: there is no token to score.");
@@ -62,8 +62,9 @@ internal static class PerplexityCommand
     }
 
     private static (double Sum, int Count) Score(
-        LayerPipeline pipeline, IReadOnlyList<int> ids, int window, int bosId, TextWriter progress, CancellationToken ct)
+        LayerPipeline pipeline, IReadOnlyList<int> ids, int window, int bosId, ToolConsole console, CancellationToken ct)
     {
+        using var progress = new ProgressBar(console);
         double sum = 0;
         int count = 0, own = bosId >= 0 ? window - 1 : window;
         for (int start = 0; start < ids.Count; start += own)
@@ -79,7 +80,7 @@ internal static class PerplexityCommand
                     count++;
                 }
             }, ct);
-            progress.WriteLine($"{Math.Min(start + own, ids.Count)} of {ids.Count} tokens");
+            progress.Report(Math.Min(start + own, ids.Count), ids.Count, "tokens");
         }
 
         return (sum, count);

@@ -53,7 +53,9 @@ internal static class PlanCommand
             PlanningResult result;
             if (oldPath is null)
             {
-                result = DeploymentPlanner.Plan(devices, costs, load, options, new PlanProgress(console.Error, TimeProvider.System), ct);
+                using var bar = new ProgressBar(console);
+                result = DeploymentPlanner.Plan(
+                    devices, costs, load, options, new PlanProgress(console.Error, TimeProvider.System, console.ErrorColumns > 0 ? bar : null), ct);
             }
             else
             {

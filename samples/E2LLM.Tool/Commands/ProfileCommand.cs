@@ -34,8 +34,10 @@ internal static class ProfileCommand
                 Name = parsed.GetValue(name) is { Length: > 0 } given ? given : Environment.MachineName,
                 RepeatCount = parsed.GetValue(repeat),
             };
+            using var bar = new ProgressBar(console);
             DeviceProfile device = Measure(
-                parsed.GetRequiredValue(model), parsed.GetValue(threads), parsed.GetValue(kv), options, new ProgressLines(console.Error), ct);
+                parsed.GetRequiredValue(model), parsed.GetValue(threads), parsed.GetValue(kv), options, new BarProgress(bar), ct);
+            bar.Dispose();
             string text = device.ToJson();
             if (parsed.GetValue(output) is { } path)
             {
@@ -74,18 +76,8 @@ internal static class ProfileCommand
         return DeviceProfiler.Measure(executor, cost, options, progress, ct);
     }
 
-    /// <summary>Progress on the error stream, one line per phase and every fifth point.</summary>
-    private sealed class ProgressLines(TextWriter error) : IProgress<ProfilingProgress>
+    private sealed class BarProgress(ProgressBar bar) : IProgress<ProfilingProgress>
     {
-        private string phase = "";
-
-        public void Report(ProfilingProgress value)
-        {
-            if (value.Phase != phase || value.DonePointCount % 5 == 0)
-            {
-                phase = value.Phase;
-                error.WriteLine($"{value.DonePointCount} of {value.PointCount}: {value.Phase}");
-            }
-        }
+        public void Report(ProfilingProgress value) => bar.Report(value.DonePointCount, value.PointCount, value.Phase);
     }
 }

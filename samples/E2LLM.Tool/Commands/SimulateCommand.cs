@@ -38,11 +38,13 @@ internal static class SimulateCommand
             (IReadOnlyList<SimulatedRequest> arrivals, ServiceTargets? targets) =
                 Requests(parsed.GetRequiredValue(workload), parsed.GetValue(requests), options.Seed);
             SimulationTimeline? timeline = parsed.GetValue(trace) is null ? null : new SimulationTimeline();
+            using var bar = new ProgressBar(console);
             ServingReport result = ClusterSimulator.Run(
                 deployment,
                 Cluster.Parse(File.ReadAllText(parsed.GetRequiredValue(cluster))),
                 ModelCostFile.Read(parsed.GetRequiredValue(model)),
-                arrivals, options, targets, timeline, new ProgressLines(console.Error, arrivals.Count), ct);
+                arrivals, options, targets, timeline, new BarProgress(bar, arrivals.Count), ct);
+            bar.Dispose();
             if (parsed.GetValue(trace) is { } tracePath)
             {
                 using FileStream file = File.Create(tracePath);
@@ -119,19 +121,8 @@ internal static class SimulateCommand
         },
     };
 
-    /// <summary>Progress on the error stream, at each new tenth.</summary>
-    private sealed class ProgressLines(TextWriter error, int total) : IProgress<long>
+    private sealed class BarProgress(ProgressBar bar, int total) : IProgress<long>
     {
-        private long last;
-
-        public void Report(long value)
-        {
-            long tenth = value * 10 / Math.Max(1, total);
-            if (tenth > last)
-            {
-                last = tenth;
-                error.WriteLine($"{tenth * 10} % simulated");
-            }
-        }
+        public void Report(long value) => bar.Report(value, total, "requests simulated");
     }
 }
