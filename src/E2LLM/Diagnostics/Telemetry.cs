@@ -24,6 +24,18 @@ public static class Telemetry
     /// <summary>Gauge: KV blocks held by sequences at a stage. Tag: <see cref="DeviceTag"/>.</summary>
     public const string KvBlocksUsed = "e2llm.kv.blocks.used";
 
+    /// <summary>Gauge: KV blocks that no sequence holds and that keep what an ended one left, for prompts that begin alike. Tag: <see cref="DeviceTag"/>.</summary>
+    public const string KvBlocksKept = "e2llm.kv.blocks.kept";
+
+    /// <summary>Gauge: requests that wait for memory or a place. Tag: <see cref="DeviceTag"/>.</summary>
+    public const string RequestQueueLength = "e2llm.request.queue.length";
+
+    /// <summary>Counter, tokens: prompts taken up. Tag: <see cref="DeviceTag"/>.</summary>
+    public const string PromptTokens = "e2llm.prompt.tokens";
+
+    /// <summary>Counter, tokens: those of <see cref="PromptTokens"/> whose keys and values were there already. Tag: <see cref="DeviceTag"/>.</summary>
+    public const string PromptTokensReused = "e2llm.prompt.tokens.reused";
+
     /// <summary>Counter: connections that ended because the peer was lost. Tags: <see cref="PeerTag"/>, <see cref="ReasonTag"/>.</summary>
     public const string PeerLost = "e2llm.peer.lost";
 
@@ -60,6 +72,10 @@ public static class Telemetry
     internal static readonly Histogram<double> KvDurationHistogram = Meter.CreateHistogram<double>(KvTransferDuration, "s");
 
     internal static readonly Histogram<double> StageHistogram = Meter.CreateHistogram<double>(StageDuration, "s");
+
+    internal static readonly Counter<long> PromptTokenCounter = Meter.CreateCounter<long>(PromptTokens, "{token}");
+
+    internal static readonly Counter<long> PromptTokenReusedCounter = Meter.CreateCounter<long>(PromptTokensReused, "{token}");
 
     internal static readonly Counter<long> PeerLostCounter = Meter.CreateCounter<long>(PeerLost);
 

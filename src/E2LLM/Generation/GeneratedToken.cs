@@ -30,4 +30,7 @@ public readonly record struct GeneratedToken(int Id, string Text, int Position, 
 
     /// <summary>The most likely tokens in its place, as many as <see cref="SamplingOptions.TopLogProbabilityCount"/> asks for.</summary>
     public IReadOnlyList<TokenLogProbability> TopLogProbabilities { get => field ?? []; init; }
+
+    /// <summary>Tokens of the prompt whose keys and values an earlier text had left: they were not computed again. A multiple of 64, or 0.</summary>
+    public int ReusedPromptTokenCount { get; init; }
 }

@@ -1,9 +1,6 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
-using System.Threading.Channels;
 using E2LLM.Execution;
 using E2LLM.Gguf;
-using E2LLM.KvCaching;
 using E2LLM.Sampling;
 using E2LLM.Tokenization;
 using E2LLM.Weights;
@@ -12,27 +9,26 @@ namespace E2LLM.Generation;
 
 /// <summary>
 /// A whole model in one process: text in, text out. Owns weights, executor and one thread that computes; the reference that a deployment over several
-/// devices is compared with. Thread-safe: generations asked for at the same time run one after another, in the order of the asking.
+/// devices is compared with. Thread-safe: texts asked for at the same time are generated side by side, each the same as alone; those for which the KV cache
+/// has no room wait in the order of the asking. What ended texts left in the cache serves later prompts that begin alike, a conversation's next turn above all.
 /// </summary>
 public sealed class TextGenerator : IDisposable
 {
     private readonly ModelWeights _weights;
     private readonly LayerRangeExecutor _executor;
-    private readonly Channel<Request> _requests = Channel.CreateUnbounded<Request>(new UnboundedChannelOptions { SingleReader = true });
     private readonly CancellationTokenSource _stopping = new();
-    private readonly Thread _thread;
-    private readonly float[] _hidden, _logits;
+    private readonly GenerationLoop _loop;
+    private readonly int _tokenBufferCount;
     private bool _disposed;
 
     private TextGenerator(ModelWeights weights, ITokenizer tokenizer, GeneratorOptions options)
     {
         _weights = weights;
         _executor = new LayerRangeExecutor(weights, options.Executor);
+        _executor.KvPool.MaxKeptBlockCount = options.KeptKvBlockCount ?? _executor.KvPool.BlockCount;
+        _tokenBufferCount = options.TokenBufferCount;
         Tokenizer = tokenizer;
-        _hidden = new float[(long)options.Executor.MaxBatchTokenCount * weights.Shape.HiddenSize];
-        _logits = new float[weights.Shape.VocabularySize];
-        _thread = new Thread(Work) { IsBackground = true, Name = "E2LLM generator" };
-        _thread.Start();
+        _loop = new GenerationLoop(_executor, options, _stopping.Token);
     }
 
     /// <summary>The model's numbers.</summary>
@@ -73,8 +69,10 @@ public sealed class TextGenerator : IDisposable
     /// <summary>Continues a text, token by token. Nothing is computed on the caller's thread.</summary>
     /// <param name="prompt">Text to continue; the tokenizer's beginning-of-sequence token is put before it where the model wants one.</param>
     /// <param name="options">How; null means the defaults.</param>
-    /// <param name="ct">Ends the generation between layers. Leaving the enumeration ends it, too.</param>
-    /// <exception cref="ArgumentException">The prompt gives no token at all, or more than the model's context holds; or an option is out of range.</exception>
+    /// <param name="ct">Ends the enumeration at once, and the computing between layers or, beside other texts, between steps. Leaving the enumeration ends it, too.</param>
+    /// <exception cref="ArgumentException">
+    /// The prompt gives no token at all, or more than the model's context holds; prompt and output together outgrow the whole KV cache; or an option is out of range.
+    /// </exception>
     /// <exception cref="InvalidLogitsException">The model's output is not a distribution.</exception>
     public IAsyncEnumerable<GeneratedToken> GenerateAsync(string prompt, GenerationOptions? options = null, CancellationToken ct = default)
     {
@@ -102,7 +100,14 @@ public sealed class TextGenerator : IDisposable
                 $"The prompt has {promptIds.Count} tokens; the model's context of {Shape.ContextLength} leaves no room to continue.", nameof(promptIds));
         }
 
-        return Stream([.. promptIds], options, ct);
+        int capacity = (int)Math.Min((long)promptIds.Count + options.MaxTokenCount, Shape.ContextLength);
+        if (_loop.Admission.BlocksFor(capacity) > _loop.Admission.BlockCount)
+        {
+            throw new ArgumentException(
+                $"A prompt of {promptIds.Count} tokens with at most {options.MaxTokenCount} more needs {_loop.Admission.BlocksFor(capacity)} KV blocks; there are {_loop.Admission.BlockCount}.", nameof(promptIds));
+        }
+
+        return Stream([.. promptIds], options, capacity, ct);
     }
 
     /// <summary>Ends running generations with <see cref="OperationCanceledException"/>, then frees everything.</summary>
@@ -115,107 +120,43 @@ public sealed class TextGenerator : IDisposable
 
         _disposed = true;
         _stopping.Cancel();
-        _requests.Writer.TryComplete();
-        _thread.Join();
+        _loop.Dispose();
         _executor.Dispose();
         _weights.Dispose();
         _stopping.Dispose();
     }
 
-    private async IAsyncEnumerable<GeneratedToken> Stream(int[] promptIds, GenerationOptions options, [EnumeratorCancellation] CancellationToken ct)
+    private async IAsyncEnumerable<GeneratedToken> Stream(int[] promptIds, GenerationOptions options, int capacity, [EnumeratorCancellation] CancellationToken ct)
     {
+        ObjectDisposedException.ThrowIf(_disposed, this);
         using CancellationTokenSource linked = CancellationTokenSource.CreateLinkedTokenSource(ct, _stopping.Token);
-        Channel<GeneratedToken> tokens = Channel.CreateUnbounded<GeneratedToken>(new UnboundedChannelOptions { SingleReader = true, SingleWriter = true });
-        var request = new Request(promptIds, options, tokens.Writer, linked.Token);
-        ObjectDisposedException.ThrowIf(!_requests.Writer.TryWrite(request), this);
+        var request = new GenerationRequest(promptIds, options, new TextContinuation(Tokenizer, promptIds, options, Shape.ContextLength), _tokenBufferCount, capacity, linked.Token);
+        request.Blocks = await _loop.Admission.AcquireAsync(capacity, linked.Token).ConfigureAwait(false);
+        if (!_loop.Post(request))
+        {
+            _loop.Admission.Release(request.Blocks);
+            throw new OperationCanceledException("The generator was disposed.");
+        }
 
         try
         {
-            while (await tokens.Reader.WaitToReadAsync(CancellationToken.None).ConfigureAwait(false))
+            while (await request.Tokens.WaitToReadAsync(ct).ConfigureAwait(false))
             {
-                while (tokens.Reader.TryRead(out GeneratedToken token))
+                while (request.Tokens.TryRead(out GeneratedToken token))
                 {
                     yield return token;
+                    if (request.Consumed())
+                    {
+                        _loop.Post(request);
+                    }
                 }
             }
         }
         finally
         {
+            // Whatever the reason for leaving: the computing thread looks at the request and lets it go.
             await linked.CancelAsync().ConfigureAwait(false);
-
-            // The computing thread must be through with the token source before that is disposed.
-            await request.Done.Task.ConfigureAwait(false);
-            ct.ThrowIfCancellationRequested();
+            _loop.Post(request);
         }
-    }
-
-    private void Work()
-    {
-        ChannelReader<Request> reader = _requests.Reader;
-        while (reader.WaitToReadAsync().AsTask().GetAwaiter().GetResult())
-        {
-            while (reader.TryRead(out Request? request))
-            {
-                try
-                {
-                    Generate(request);
-                    request.Tokens.Complete();
-                }
-#pragma warning disable CA1031 // Whatever goes wrong belongs to whoever enumerates, where it is thrown again.
-                catch (Exception exception)
-#pragma warning restore CA1031
-                {
-                    request.Tokens.Complete(exception);
-                }
-
-                request.Done.SetResult();
-            }
-        }
-    }
-
-    private void Generate(Request request)
-    {
-        using KvCache sequence = _executor.CreateSequence();
-        var text = new TextContinuation(Tokenizer, request.PromptIds, request.Options, Shape.ContextLength);
-        List<int> ids = [.. request.PromptIds];
-        Prefill(sequence, request.PromptIds, request.Cancellation);
-        while (true)
-        {
-            GeneratedToken token = text.Append(Sampler.Choose(_logits, request.Options.Sampling, sequence.Length, CollectionsMarshal.AsSpan(ids)));
-            request.Tokens.TryWrite(token);
-            if (token.Finish is not null)
-            {
-                return;
-            }
-
-            ids.Add(token.Id);
-            request.Cancellation.ThrowIfCancellationRequested();
-            Step(sequence, [token.Id], request.Cancellation);
-            _executor.ComputeLogits(_hidden.AsSpan(0, Shape.HiddenSize), _logits);
-        }
-    }
-
-    private void Prefill(KvCache sequence, int[] ids, CancellationToken ct)
-    {
-        int chunk = _hidden.Length / Shape.HiddenSize, last = 0;
-        for (int done = 0; done < ids.Length; done += last)
-        {
-            last = Math.Min(chunk, ids.Length - done);
-            Step(sequence, ids.AsSpan(done, last), ct);
-        }
-
-        _executor.ComputeLogits(_hidden.AsSpan((last - 1) * Shape.HiddenSize, Shape.HiddenSize), _logits);
-    }
-
-    private void Step(KvCache sequence, ReadOnlySpan<int> ids, CancellationToken ct)
-    {
-        Span<float> hidden = _hidden.AsSpan(0, ids.Length * Shape.HiddenSize);
-        _executor.Embed(ids, hidden);
-        _executor.Forward([new SequenceSlice(sequence, ids.Length)], hidden, ct);
-    }
-
-    private sealed record Request(int[] PromptIds, GenerationOptions Options, ChannelWriter<GeneratedToken> Tokens, CancellationToken Cancellation)
-    {
-        internal TaskCompletionSource Done { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
     }
 }

@@ -1,7 +1,8 @@
 namespace E2LLM.KvCaching;
 
 /// <summary>
-/// The keys and values of one sequence, kept in blocks of a <see cref="KvCachePool"/>. Disposing gives the blocks back. Not thread-safe: one
+/// The keys and values of one sequence, kept in blocks of a <see cref="KvCachePool"/>. A block that other sequences hold too, or that is kept for later
+/// ones, is copied before it is written to. Disposing gives the blocks back. Not thread-safe: one
 /// thread at a time may use a sequence, but different sequences of a pool may be used by different threads.
 /// </summary>
 public sealed unsafe class KvCache : IDisposable
@@ -30,6 +31,12 @@ public sealed unsafe class KvCache : IDisposable
     public void Reserve(int tokenCount)
     {
         ThrowIfUnusable();
+        if (tokenCount > Length && Length % Layout.BlockTokenCount != 0)
+        {
+            // Positions are about to be appended in the middle of a block.
+            MakeWritable(Length / Layout.BlockTokenCount);
+        }
+
         int needed = Pool.BlocksFor(tokenCount) - _blockCount;
         if (needed <= 0)
         {
@@ -109,6 +116,7 @@ public sealed unsafe class KvCache : IDisposable
     public void WriteKeys(int layer, int firstToken, int count, ReadOnlySpan<byte> source)
     {
         CheckTransfer(layer, firstToken, count, source.Length, nameof(source));
+        MakeWritable(firstToken, count);
         fixed (byte* origin = source)
         {
             KvBlockTransposition.Copy(this, layer, firstToken, count, origin, new KvBlockTransposition.Direction(IsKeys: true, ToCache: true));
@@ -120,10 +128,43 @@ public sealed unsafe class KvCache : IDisposable
     public void WriteValues(int layer, int firstToken, int count, ReadOnlySpan<byte> source)
     {
         CheckTransfer(layer, firstToken, count, source.Length, nameof(source));
+        MakeWritable(firstToken, count);
         fixed (byte* origin = source)
         {
             KvBlockTransposition.Copy(this, layer, firstToken, count, origin, new KvBlockTransposition.Direction(IsKeys: false, ToCache: true));
         }
+    }
+
+    /// <summary>Starts an empty sequence with as many whole pages as the pool keeps of the given ones: <see cref="Length"/> is behind them then.</summary>
+    /// <param name="scope">Whose pages.</param>
+    /// <param name="keys">Keys of the pages wanted, from position zero on.</param>
+    /// <returns>Positions that need not be computed.</returns>
+    /// <exception cref="InvalidOperationException">The sequence holds blocks already.</exception>
+    internal int AdoptPrefix(ulong scope, ReadOnlySpan<PageKey> keys)
+    {
+        ThrowIfUnusable();
+        if (_blockCount > 0)
+        {
+            throw new InvalidOperationException($"Only an empty sequence adopts a prefix; this one holds {_blockCount} blocks.");
+        }
+
+        if (_blocks.Length < keys.Length)
+        {
+            _blocks = new int[keys.Length];
+        }
+
+        _blockCount = Pool.Share(scope, keys, _blocks);
+        return Length = _blockCount * Layout.BlockTokenCount;
+    }
+
+    /// <summary>Keeps the first pages for later sequences, as far as they are full.</summary>
+    /// <param name="scope">Whose pages they are.</param>
+    /// <param name="keys">Keys of the pages, from position zero on.</param>
+    internal void KeepPrefix(ulong scope, ReadOnlySpan<PageKey> keys)
+    {
+        ThrowIfUnusable();
+        int count = Math.Min(keys.Length, Length / Layout.BlockTokenCount);
+        Pool.Keep(scope, keys[..count], _blocks.AsSpan(0, count));
     }
 
     /// <summary>Gives all blocks back. Further use throws <see cref="ObjectDisposedException"/>.</summary>
@@ -147,6 +188,22 @@ public sealed unsafe class KvCache : IDisposable
     /// <summary>Start of one layer of one block: <see cref="KvCacheLayout.LayerBytes"/> bytes, laid out as the layout's remarks say.</summary>
     internal byte* LayerPointer(int layer, int block) =>
         Pool.Pointer(_blocks[block]) + ((layer - Layout.Layers.Start) * Layout.LayerBytes);
+
+    private void MakeWritable(int firstToken, int count)
+    {
+        for (int block = firstToken / Layout.BlockTokenCount; count > 0 && block <= (firstToken + count - 1) / Layout.BlockTokenCount; block++)
+        {
+            MakeWritable(block);
+        }
+    }
+
+    private void MakeWritable(int block)
+    {
+        if (block < _blockCount && !Pool.IsWritable(_blocks[block]))
+        {
+            _blocks[block] = Pool.MakeWritable(_blocks[block]);
+        }
+    }
 
     internal void ThrowIfUnusable()
     {

@@ -4,13 +4,16 @@ namespace E2LLM.KvCaching;
 
 /// <summary>
 /// A fixed number of equal KV blocks in native memory, shared by the sequences of one executor. Owns the memory of every block;
-/// a block is allocated when first used and kept until the pool is disposed. Thread-safe.
+/// a block is allocated when first used and stays until the pool is disposed. Sequences that begin with the same tokens may share blocks, and blocks
+/// that nobody holds may keep what they hold for a later sequence until the memory is needed. Thread-safe.
 /// </summary>
 public sealed unsafe class KvCachePool : IDisposable
 {
     private readonly Lock _gate = new();
     private readonly nint[] _blocks;
     private readonly int[] _free;
+    private readonly int[] _holders;
+    private readonly KeptPages _kept;
     private int _freeCount;
     private bool _disposed;
 
@@ -28,6 +31,9 @@ public sealed unsafe class KvCachePool : IDisposable
         BlockCount = blockCount;
         _blocks = new nint[blockCount];
         _free = new int[blockCount];
+        _holders = new int[blockCount];
+        _kept = new KeptPages(blockCount);
+        MaxKeptBlockCount = blockCount;
         for (int i = 0; i < blockCount; i++)
         {
             _free[i] = blockCount - 1 - i;
@@ -45,8 +51,32 @@ public sealed unsafe class KvCachePool : IDisposable
     /// <summary>Blocks in all.</summary>
     public int BlockCount { get; }
 
-    /// <summary>Blocks that no sequence holds now.</summary>
-    public int FreeBlockCount => Volatile.Read(ref _freeCount);
+    /// <summary>Blocks that no sequence holds now, those kept for later sequences among them.</summary>
+    public int FreeBlockCount
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _freeCount + _kept.IdleCount;
+            }
+        }
+    }
+
+    /// <summary>Blocks that no sequence holds and that are kept for later ones; they are free for whoever needs them.</summary>
+    internal int KeptBlockCount
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _kept.IdleCount;
+            }
+        }
+    }
+
+    /// <summary>Blocks kept at most while no sequence holds them; 0 keeps none.</summary>
+    internal int MaxKeptBlockCount { get; set; }
 
     /// <summary>Blocks that <paramref name="tokenCount"/> positions of one sequence take.</summary>
     public int BlocksFor(int tokenCount)
@@ -77,44 +107,171 @@ public sealed unsafe class KvCachePool : IDisposable
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
-            if (destination.Length > _freeCount)
+            if (destination.Length > _freeCount + _kept.IdleCount)
             {
-                throw new KvCacheFullException(destination.Length, _freeCount, BlockCount);
+                throw new KvCacheFullException(destination.Length, _freeCount + _kept.IdleCount, BlockCount);
             }
 
-            for (int i = 0; i < destination.Length; i++)
+            int taken = 0;
+            try
             {
-                int block = _free[_freeCount - 1 - i];
-                if (_blocks[block] == 0)
+                for (; taken < destination.Length; taken++)
                 {
-                    // Zeroed once: the padding of value heads is never written again.
-                    nuint bytes = checked((nuint)Layout.BlockBytes);
-                    void* memory = NativeMemory.AlignedAlloc(Math.Max(bytes, 64), 64);
-                    NativeMemory.Clear(memory, bytes);
-                    _blocks[block] = (nint)memory;
+                    destination[taken] = TakeOne();
                 }
-
-                destination[i] = block;
             }
-
-            _freeCount -= destination.Length;
+            catch
+            {
+                // No memory for a block that was never used: those taken before it go back.
+                Release(destination[..taken]);
+                throw;
+            }
         }
     }
 
+    /// <summary>Gives blocks up, once for every time that they were taken or shared.</summary>
     internal void Return(ReadOnlySpan<int> blocks)
     {
         lock (_gate)
         {
-            foreach (int block in blocks)
+            Release(blocks);
+        }
+    }
+
+    /// <summary>Shares the blocks of the first pages that are kept, without a gap.</summary>
+    /// <param name="scope">Whose pages.</param>
+    /// <param name="keys">Keys of the pages wanted, from position zero on.</param>
+    /// <param name="destination">Gets the blocks; at least as long as <paramref name="keys"/>.</param>
+    /// <returns>How many were found.</returns>
+    internal int Share(ulong scope, ReadOnlySpan<PageKey> keys, Span<int> destination)
+    {
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            int count = 0;
+            while (count < keys.Length && _kept.TryFind(scope, keys[count], out int block))
             {
-                _free[_freeCount++] = block;
+                _kept.BecameHeld(block);
+                _holders[block]++;
+                destination[count++] = block;
             }
+
+            return count;
+        }
+    }
+
+    /// <summary>Keeps pages that are complete in every layer for later sequences.</summary>
+    internal void Keep(ulong scope, ReadOnlySpan<PageKey> keys, ReadOnlySpan<int> blocks)
+    {
+        if (MaxKeptBlockCount == 0)
+        {
+            return;
+        }
+
+        lock (_gate)
+        {
+            for (int i = 0; i < keys.Length; i++)
+            {
+                _kept.Keep(scope, keys[i], blocks[i]);
+            }
+        }
+    }
+
+    /// <summary>Keeps nothing of one owner any longer.</summary>
+    internal void Forget(ulong scope)
+    {
+        lock (_gate)
+        {
+            foreach (int block in _kept.Of(scope))
+            {
+                _kept.Forget(block);
+                if (_holders[block] == 0)
+                {
+                    _free[_freeCount++] = block;
+                }
+            }
+        }
+    }
+
+    /// <summary>Whether a holder of the block may write to it: nobody else reads it, now or later.</summary>
+    internal bool IsWritable(int block) => Volatile.Read(ref _holders[block]) == 1 && !_kept.IsKept(block);
+
+    /// <summary>A block with the same content that the holder may write to: the block itself where nobody else holds it, otherwise a copy.</summary>
+    /// <exception cref="KvCacheFullException">A copy is needed and no block is free.</exception>
+    internal int MakeWritable(int block)
+    {
+        lock (_gate)
+        {
+            if (_holders[block] == 1)
+            {
+                _kept.Forget(block);
+                return block;
+            }
+
+            if (_freeCount + _kept.IdleCount == 0)
+            {
+                throw new KvCacheFullException(1, 0, BlockCount);
+            }
+
+            int copy = TakeOne();
+            Buffer.MemoryCopy((void*)_blocks[block], (void*)_blocks[copy], Layout.BlockBytes, Layout.BlockBytes);
+            Release([block]);
+            return copy;
         }
     }
 
     internal byte* Pointer(int block) => (byte*)_blocks[block];
 
     internal bool IsDisposed => _disposed;
+
+    private int TakeOne()
+    {
+        if (_freeCount == 0)
+        {
+            int evicted = _kept.EvictOldest();
+            _holders[evicted] = 1;
+            return evicted;
+        }
+
+        int block = _free[_freeCount - 1];
+        if (_blocks[block] == 0)
+        {
+            // Zeroed once: the padding of value heads is never written again.
+            nuint bytes = checked((nuint)Layout.BlockBytes);
+            void* memory = NativeMemory.AlignedAlloc(Math.Max(bytes, 64), 64);
+            NativeMemory.Clear(memory, bytes);
+            _blocks[block] = (nint)memory;
+        }
+
+        _freeCount--;
+        _holders[block] = 1;
+        return block;
+    }
+
+    /// <summary>The last page first, so that of one text its end is given up before its beginning.</summary>
+    private void Release(ReadOnlySpan<int> blocks)
+    {
+        for (int i = blocks.Length - 1; i >= 0; i--)
+        {
+            int block = blocks[i];
+            if (--_holders[block] > 0)
+            {
+                continue;
+            }
+
+            if (!_kept.IsKept(block))
+            {
+                _free[_freeCount++] = block;
+                continue;
+            }
+
+            _kept.BecameIdle(block);
+            if (_kept.IdleCount > MaxKeptBlockCount)
+            {
+                _free[_freeCount++] = _kept.EvictOldest();
+            }
+        }
+    }
 
     private void FreeBlocks()
     {

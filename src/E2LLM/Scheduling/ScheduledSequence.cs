@@ -20,6 +20,9 @@ internal sealed class ScheduledSequence
     /// <summary>All tokens known, prompt and generated.</summary>
     public IReadOnlyList<int> Tokens => _tokens;
 
+    /// <summary>The same without a copy; good until the next <see cref="Append"/>.</summary>
+    public ReadOnlySpan<int> TokenSpan => System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_tokens);
+
     /// <summary>Positions handed to the executor or computed before.</summary>
     public int SubmittedCount { get; private set; }
 
