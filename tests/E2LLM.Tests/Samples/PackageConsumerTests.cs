@@ -1,0 +1,136 @@
+using System.Runtime.InteropServices;
+using E2LLM.Generation;
+using E2LLM.Tests.Support;
+
+namespace E2LLM.Tests.Samples;
+
+/// <summary>
+/// A stranger's console project, outside the repository, that knows the packages only: the README's examples compile, run, and still run when everything
+/// unused was trimmed away.
+/// </summary>
+public sealed class PackageConsumerTests
+{
+    private const string Project = """
+        <Project Sdk="Microsoft.NET.Sdk">
+          <PropertyGroup>
+            <OutputType>Exe</OutputType>
+            <TargetFramework>net10.0</TargetFramework>
+            <ImplicitUsings>enable</ImplicitUsings>
+            <Nullable>enable</Nullable>
+            <InvariantGlobalization>true</InvariantGlobalization>
+            <TrimMode>full</TrimMode>
+            <TreatWarningsAsErrors>true</TreatWarningsAsErrors>
+            <TrimmerSingleWarn>false</TrimmerSingleWarn>
+          </PropertyGroup>
+          <ItemGroup>
+            <PackageReference Include="E2LLM.Extensions.AI" Version="VERSION" />
+            <PackageReference Include="E2LLM" Version="VERSION" />
+          </ItemGroup>
+        </Project>
+        """;
+
+    private const string Program = """
+        using E2LLM.Extensions.AI;
+        using E2LLM.Generation;
+        using E2LLM.Samples.Snippets;
+        using Microsoft.Extensions.AI;
+
+        await GenerateText.RunAsync(args[0], Console.Out);
+        Console.WriteLine("\n---");
+        await ServePlan.RunAsync(args[0], Console.Out);
+        Console.WriteLine("\n---");
+        PlanCluster.Run(args[1], args[2], args[3], Console.Out);
+        Console.WriteLine("\n---");
+        using TextGenerator generator = TextGenerator.Load(args[0]);
+        using IChatClient client = new E2LLMChatClient(generator);
+        await foreach (ChatResponseUpdate update in client.GetStreamingResponseAsync("Tom had a red ball.", new ChatOptions { MaxOutputTokens = 20, Temperature = 0 }))
+        {
+            Console.Write(update.Text);
+        }
+
+        """;
+
+    private static readonly string[] Arguments =
+    [
+        ToolRun.Q8Model, Repository.PathOf("samples/EdgeCluster/cluster-real.json"), Repository.PathOf("samples/EdgeCluster/model-8b.json"),
+        Repository.PathOf("samples/EdgeCluster/workload-real.json"),
+    ];
+
+    [Fact]
+    public async Task Packages_InAFreshProject_RunTheReadmesExamplesAlsoTrimmed()
+    {
+        using PackageFeed feed = await PackageFeed.PackAsync("src/E2LLM", "src/E2LLM.Extensions.AI");
+        string folder = Path.Combine(feed.Folder, "Consumer");
+        await WriteProjectAsync(folder, feed.Version);
+        if (await RestoreAsync(feed, folder) is { } missing)
+        {
+            Console.WriteLine($"skipped: {missing}");
+            return;
+        }
+
+        (await SampleRun.OfProgram("dotnet", ["build", "-c", "Release", "--no-restore", "-v", "q"], folder, feed.Environment)).Succeeded();
+        SampleRun run = (await SampleRun.OfProgram("dotnet", [Path.Combine(folder, "bin/Release/net10.0/Consumer.dll"), .. Arguments])).Succeeded();
+        await CheckAsync(run.Out);
+
+        string rid = RuntimeInformation.RuntimeIdentifier;
+        SampleRun publish = await SampleRun.OfProgram(
+            "dotnet", ["publish", "-c", "Release", "-r", rid, "--self-contained", "-p:PublishTrimmed=true", "-v", "q", "-o", Path.Combine(folder, "trimmed")], folder, feed.Environment);
+        if (IsUnavailable(publish))
+        {
+            Console.WriteLine($"skipped: the runtime pack for {rid} cannot be restored, so nothing was trimmed");
+            return;
+        }
+
+        publish.Succeeded();
+        SampleRun trimmed = (await SampleRun.OfProgram(Path.Combine(folder, "trimmed", OperatingSystem.IsWindows() ? "Consumer.exe" : "Consumer"), Arguments)).Succeeded();
+        Assert.Equal(run.Out, trimmed.Out);
+        Assert.False(File.Exists(Path.Combine(folder, "trimmed", "System.Private.Xml.dll")), "nothing was trimmed");
+    }
+
+    private static async Task WriteProjectAsync(string folder, string version)
+    {
+        Directory.CreateDirectory(folder);
+        await File.WriteAllTextAsync(Path.Combine(folder, "Consumer.csproj"), Project.Replace("VERSION", version, StringComparison.Ordinal));
+        await File.WriteAllTextAsync(Path.Combine(folder, "Program.cs"), Program);
+        foreach (string snippet in Repository.Files("samples/Snippets", "*.cs").Where(file => Path.GetFileName(file) != "Program.cs"))
+        {
+            File.Copy(snippet, Path.Combine(folder, Path.GetFileName(snippet)));
+        }
+    }
+
+    /// <summary>Restores from the packed files and the machine's own sources; says what is missing where no source answers.</summary>
+    private static async Task<string?> RestoreAsync(PackageFeed feed, string folder)
+    {
+        SampleRun restore = await SampleRun.OfProgram(
+            "dotnet", ["restore", $"-p:RestoreAdditionalProjectSources={Path.Combine(feed.Folder, "feed")}"], folder, feed.Environment);
+        if (IsUnavailable(restore))
+        {
+            return "the packages' dependencies cannot be restored: no package source answers";
+        }
+
+        restore.Succeeded();
+        return null;
+    }
+
+    // NU1301: a source does not answer. NU1101: it does not have the package.
+    private static bool IsUnavailable(SampleRun run) =>
+        run.ExitCode != 0 && (run.Out + run.Error) is { } text
+        && (text.Contains("NU1301", StringComparison.Ordinal) || (text.Contains("NU1101", StringComparison.Ordinal) && !text.Contains("package E2LLM", StringComparison.Ordinal)));
+
+    private static async Task CheckAsync(string output)
+    {
+        string[] parts = output.Split("\n---\n");
+        Assert.Equal(4, parts.Length);
+        using TextGenerator generator = TextGenerator.Load(ToolRun.Q8Model);
+        string expected = "";
+        await foreach (GeneratedToken token in generator.GenerateAsync("Once upon a time"))
+        {
+            expected += token.Text;
+        }
+
+        Assert.Equal(expected, parts[0]);
+        Assert.StartsWith(parts[1], parts[0], StringComparison.Ordinal);
+        Assert.Contains("mean waiting time in simulation: ", parts[2], StringComparison.Ordinal);
+        Assert.True(parts[3].Length > 20, parts[3]);
+    }
+}
