@@ -109,6 +109,30 @@ internal sealed class PlanSpace
         return [.. kept.Select(k => k.UnorderedItems.OrderBy(i => -i.Priority).ThenBy(i => i.Element.Groups.Sum(g => g.Pick.Counts.Sum())).Select(i => i.Element).ToList())];
     }
 
+    /// <summary>Splitwise's rule on a plan that was not made here: every prefill replica prefills at least as fast as every decode replica would, and none does both.</summary>
+    public bool ObeysFastestPrefill(DeploymentPlan plan)
+    {
+        double slowestPrefill = double.PositiveInfinity, fastestDecode = 0;
+        foreach (ReplicaPlan replica in plan.Replicas)
+        {
+            var counts = new int[_available.Length];
+            foreach (StagePlan stage in replica.Stages)
+            {
+                counts[Array.FindIndex(_problem.Classes, c => c.Devices.Contains(Cluster.IndexOf(stage.Device)))]++;
+            }
+
+            double rate = _rates.Prefill(AnyState, counts, 0).Rate;
+            if (replica.Role == ReplicaRole.Mixed)
+            {
+                return false;
+            }
+
+            (slowestPrefill, fastestDecode) = replica.Role == ReplicaRole.Prefill ? (Math.Min(slowestPrefill, rate), fastestDecode) : (slowestPrefill, Math.Max(fastestDecode, rate));
+        }
+
+        return slowestPrefill >= fastestDecode;
+    }
+
     private void Combine(GroupOption[] options, int from, int[] left, List<GroupOption> chosen, PlanRule rule, Action<Candidate> take)
     {
         if (chosen.Count > 0 && (!rule.UseAllDevices || Array.TrueForAll(left, n => n == 0)) && Allowed(chosen, rule) && Evaluate(chosen) is { Capacity: > 0 } candidate)

@@ -4,11 +4,11 @@ using E2LLM.Costs;
 using E2LLM.Simulation;
 using E2LLM.Simulation.Report;
 
-// dotnet run -c Release --project benchmarks/E2LLM.Simulation.Report [--data DIR] [--out FILE] [--draws N] [--only 1,2,3,4,5] [--effort X]
+// dotnet run -c Release --project benchmarks/E2LLM.Simulation.Report [--data DIR] [--out FILE] [--draws N] [--only 1,2,3,3.1,3.2,3.3,4.1,4.2,4.3,4.4,5] [--effort X]
 CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
 string Argument(string name, string standard) => Array.IndexOf(args, name) is var i and >= 0 && i + 1 < args.Length ? args[i + 1] : standard;
 string data = Argument("--data", Path.Combine("..", "shared", "data")), output = Argument("--out", Path.Combine("benchmarks", "SIMULATION.md"));
-int[] sections = [.. Argument("--only", "1,2,3,4,5").Split(',').Select(int.Parse)];
+string[] sections = Argument("--only", "1,2,3,3.1,3.2,3.3,4.1,4.2,4.3,4.4,5").Split(',');
 int draws = int.Parse(Argument("--draws", "200"));
 double effort = double.Parse(Argument("--effort", "1"));
 string testbed = Path.Combine(data, "paper-testbed.json");
@@ -20,30 +20,33 @@ if (!File.Exists(testbed))
 
 long start = Stopwatch.GetTimestamp();
 Cluster cluster = Cluster.Parse(File.ReadAllText(testbed));
-var report = new ReportWriter(output);
-report.Text("# Simulation report");
-report.Text("Written by `dotnet run -c Release --project benchmarks/E2LLM.Simulation.Report`. Everything is seeded and simulated; nothing here was measured on devices.");
-void Section(int number, Action write)
+void Section(string number, Action<ReportWriter> write)
 {
     if (sections.Contains(number))
     {
         long before = Stopwatch.GetTimestamp();
-        write();
+        var report = new ReportWriter(output, number);
+        write(report);
         report.Save();
         Console.WriteLine($"[section {number}: {Stopwatch.GetElapsedTime(before).TotalSeconds:F0} s]");
     }
 }
 
-Section(1, () => ValidationSections.Splitwise(report, data));
-Section(2, () => ValidationSections.Queues(report, effort));
-Section(3, () => PaperSection.Write(report, cluster, draws));
-Section(4, () => TraceSection.Write(report, cluster, data));
-Section(5, () =>
+Section("1", report => ValidationSections.Splitwise(report, data));
+Section("2", report => ValidationSections.Queues(report, effort));
+Section("3", report => PaperSection.Write(report, cluster));
+Section("3.1", report => PaperStudies.NearSaturation(report, cluster));
+Section("3.2", report => PaperStudies.Ablation(report, cluster));
+Section("3.3", report => PaperStudies.Draws(report, cluster, draws));
+Section("4.1", report => TraceSection.Trace(report, cluster, "4.1", "conv", data));
+Section("4.2", report => TraceSection.Trace(report, cluster, "4.2", "code", data));
+Section("4.3", report => TraceSection.Ratios(report, cluster));
+Section("4.4", report => TraceSection.Drift(report, cluster));
+Section("5", report =>
 {
     SimulatedRequest[] requests = PaperSetting.Requests(576, 588, 1, 150);
     SystemUnderTest ours = new Systems(cluster, PaperSetting.Model, PaperSetting.Workload(576, 588, 1), requests).Own()!;
     ValidationSections.Speed(report, cluster, ours, (int)(1_000_000 * Math.Min(1, effort)));
 });
-report.Save();
 Console.WriteLine($"{output}: {Stopwatch.GetElapsedTime(start).TotalSeconds:F0} s");
 return 0;

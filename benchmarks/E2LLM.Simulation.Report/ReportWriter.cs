@@ -3,8 +3,11 @@ using E2LLM.Simulation.Reporting;
 
 namespace E2LLM.Simulation.Report;
 
-/// <summary>Collects the Markdown of the report and writes plots beside it. Not thread-safe.</summary>
-internal sealed class ReportWriter(string path)
+/// <summary>
+/// Writes the Markdown of one section, with plots beside it. A file keeps the sections that are not written anew, text behind the last of them too, so that sections can be measured one
+/// at a time. A section is a heading <c>## N</c> up to the next <c>## </c>. Not thread-safe.
+/// </summary>
+internal sealed class ReportWriter(string path, string section)
 {
     private readonly StringBuilder _text = new();
 
@@ -38,6 +41,17 @@ internal sealed class ReportWriter(string path)
         _text.Append($"![{plot.Title}](simulation/{name}.svg)\n\n");
     }
 
-    /// <summary>Writes the file.</summary>
-    public void Save() => File.WriteAllText(path, _text.ToString().TrimEnd() + "\n");
+    /// <summary>Puts the section into the file: in the place of the one with its number, or before the first with a larger one, or before the first without a number.</summary>
+    public void Save()
+    {
+        string old = File.Exists(path) ? File.ReadAllText(path) : "";
+        List<string> parts = [.. ("\n" + old).Split("\n## ").Select((part, i) => i == 0 ? part.TrimStart('\n') : "## " + part)];
+        parts.RemoveAll(part => Number(part) == section);
+        int at = parts.FindIndex(1, part => Number(part) is not { } number || string.CompareOrdinal(number, section) > 0);
+        parts.Insert(at < 0 ? parts.Count : at, _text.ToString());
+        File.WriteAllText(path, string.Join("\n\n", parts.Select(part => part.Trim())).Trim() + "\n");
+    }
+
+    private static string? Number(string part) =>
+        part.Length > 3 && part.StartsWith("## ", StringComparison.Ordinal) && char.IsAsciiDigit(part[3]) ? part[3..].Split(' ')[0].TrimEnd('.') : null;
 }

@@ -15,27 +15,20 @@ internal static class TraceSection
     private static readonly string[] Order = [Systems.E2llm, Systems.B0, Systems.B1, Systems.B2, Systems.Ours];
     private static readonly ServiceTargets Targets = new() { TtftSeconds = TtftTarget, TpotSeconds = TpotTarget, Attainment = Attainment };
 
-    public static void Write(ReportWriter report, Cluster cluster, string data)
+    public static void Trace(ReportWriter report, Cluster cluster, string section, string name, string data)
     {
-        report.Text("## 4. Real traces, other ratios, drift");
-        foreach (string name in (string[])["conv", "code"])
+        string path = Path.Combine(data, "traces", $"AzureLLMInferenceTrace_{name}.csv");
+        if (!File.Exists(path))
         {
-            string path = Path.Combine(data, "traces", $"AzureLLMInferenceTrace_{name}.csv");
-            if (!File.Exists(path))
-            {
-                report.Text($"Azure {name}: skipped, no {path}.");
-                continue;
-            }
-
-            using StreamReader reader = File.OpenText(path);
-            Trace(report, cluster, name, RequestTrace.Read(reader, TraceCount));
+            report.Text($"## {section} Azure {name}: skipped, no {path}");
+            return;
         }
 
-        Ratios(report, cluster);
-        Drift(report, cluster);
+        using StreamReader reader = File.OpenText(path);
+        Trace(report, cluster, section, name, RequestTrace.Read(reader, TraceCount));
     }
 
-    private static void Trace(ReportWriter report, Cluster cluster, string name, IReadOnlyList<SimulatedRequest> trace)
+    private static void Trace(ReportWriter report, Cluster cluster, string section, string name, IReadOnlyList<SimulatedRequest> trace)
     {
         // B2's saturated rate is the unit; it is found with the plan that B2 chooses near its first guess.
         double own = RequestTrace.MeanRate(trace);
@@ -47,7 +40,7 @@ internal static class TraceSection
 
         double guess = SaturatedRate(cluster, SystemsAt(own).StrongSplitwise()!, trace);
         double unit = SaturatedRate(cluster, SystemsAt(0.9 * guess).StrongSplitwise()!, trace);
-        report.Text($"### Azure {name}: the first {trace.Count} requests, {Describe.Number(own)} requests/s in the trace, replayed at 0.5 to 1.2 of B2's largest rate ({Describe.Number(unit)} requests/s, what it completes of the trace when all of it waits)");
+        report.Text($"## {section} Azure {name}: the first {trace.Count} requests, {Describe.Number(own)} requests/s in the trace, replayed at 0.5 to 1.2 of B2's largest rate ({Describe.Number(unit)} requests/s, what it completes of the trace when all of it waits)");
         report.Text($"Every system plans for each load; the simulated choices see the first {PlanningCount} requests, the table is over all {trace.Count}.");
         var chosen = new List<SystemUnderTest>[Loads.Length];
         var runs = new ServingReport[Loads.Length, Order.Length];
@@ -124,9 +117,9 @@ internal static class TraceSection
         return low;
     }
 
-    private static void Ratios(ReportWriter report, Cluster cluster)
+    public static void Ratios(ReportWriter report, Cluster cluster)
     {
-        report.Text("### Input to output from 1:8 to 8:1");
+        report.Text("## 4.3 Input to output from 1:8 to 8:1");
         report.Text("1,152 tokens a request, period 0.9 of B2's capacity (cost model), n = 150. Mean waiting / mean end-to-end, seconds.");
         (int Prompt, int Output, string Name)[] ratios = [(128, 1024, "1:8"), (230, 922, "1:4"), (384, 768, "1:2"), (576, 576, "1:1"), (768, 384, "2:1"), (922, 230, "4:1"), (1024, 128, "8:1")];
         var rows = new string[ratios.Length][];
@@ -143,9 +136,9 @@ internal static class TraceSection
         report.Table(["input : output", "period, s", .. Order], rows);
     }
 
-    private static void Drift(ReportWriter report, Cluster cluster)
+    public static void Drift(ReportWriter report, Cluster cluster)
     {
-        report.Text("### Drift in mid-run");
+        report.Text("## 4.4 Drift in mid-run");
         const double period = 0.8;
         SimulatedRequest[] requests = [.. Enumerable.Range(0, 1200).Select(i => new SimulatedRequest(i * period, i < 300 ? 922 : 230, i < 300 ? 230 : 922))];
         DeploymentPlan? PlanFor(double prompt, double output, double rate) => DeploymentPlanner.Plan(

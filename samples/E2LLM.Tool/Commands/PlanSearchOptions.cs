@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using E2LLM.Planning;
+using E2LLM.Simulation;
 using E2LLM.Tool.CommandLine;
 
 namespace E2LLM.Tool.Commands;
@@ -9,7 +10,11 @@ namespace E2LLM.Tool.Commands;
 /// <summary>The options of <c>e2llm plan</c> that choose what is searched and how, and which of them contradict each other.</summary>
 internal sealed class PlanSearchOptions
 {
-    private static readonly string[] Objectives = ["capacity", "bottleneck", "waiting", "goodput"];
+    private static readonly string[] Objectives =
+        ["capacity", "bottleneck", "waiting", "goodput", "simulated-waiting", "simulated-p99-waiting", "simulated-end-to-end", "simulated-goodput"];
+
+    // Enough to tell plans apart, few enough that some hundred plans take seconds.
+    private const int SimulatedRequestCount = 300;
 
     public Option<ulong> Seed { get; } = ToolOptions.Seed("Seed of every random choice (default 1).");
 
@@ -21,9 +26,9 @@ internal sealed class PlanSearchOptions
 
     public Option<IPlanObjective?> Objective { get; } = Choice(
         "--objective",
-        "capacity: most requests per second. bottleneck: the paper's. waiting: shortest expected waiting. goodput: most requests within the workload's targets (default capacity).",
+        "capacity: most requests per second. bottleneck: the paper's. waiting: shortest expected waiting. goodput: most requests within the workload's targets. simulated-...: as measured by simulating every candidate (default capacity).",
         Objectives,
-        PlanObjectives.Find);
+        FindObjective);
 
     public Option<double?> TimeBudget { get; } = Between(
         "--time-budget", "SECONDS", 0, 1e6, "Most seconds of one neighbourhood search, which large clusters need; then the best so far. The seed alone no longer fixes the plan.");
@@ -70,6 +75,9 @@ internal sealed class PlanSearchOptions
             SpeedErrorFraction = error ?? 0,
         };
     }
+
+    private static IPlanObjective? FindObjective(string name) => PlanObjectives.Find(name)
+        ?? Enum.GetValues<SimulatedMetric>().Select(metric => new SimulatedObjective(metric, SimulatedRequestCount)).First(objective => objective.Kind == name);
 
     private static Option<T?> Choice<T>(string option, string description, string[] names, Func<string, T?> find) => new(option)
     {

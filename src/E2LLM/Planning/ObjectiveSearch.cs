@@ -4,12 +4,12 @@ namespace E2LLM.Planning;
 
 /// <summary>
 /// Improves a plan of largest capacity for another objective. Candidates are the best plans under tighter rules (fewer decode slots, fewer stages, no mixed replicas, a shorter
-/// decode step), since waiting, latency and hops want what these give; then the decode slots of each replica are tuned one by one. Every candidate is judged by the objective
-/// itself, so a simulated objective ranks them as it does. Deterministic. Stateless.
+/// decode step), since waiting, latency and hops want what these give; from the best of them steps are taken while one helps (<see cref="PlanNeighbours"/>: slots, roles, devices).
+/// Every candidate is judged by the objective itself, so a simulated objective ranks them as it does. Deterministic. Stateless.
 /// </summary>
 internal static class ObjectiveSearch
 {
-    private const int TuningRounds = 2;
+    private const int MaxRounds = 8;
 
     public static DeploymentPlan Improve(
         PlanningProblem problem, DeploymentPlan start, IPlanObjective objective, Func<PlannerOptions, DeploymentPlan?> plan,
@@ -61,7 +61,7 @@ internal static class ObjectiveSearch
             }
         }
 
-        return Tune(problem, objective, best, value, cancellation);
+        return Climb(problem, objective, best, value, progress, cancellation);
     }
 
     private static void Take(PlanningProblem problem, IPlanObjective objective, DeploymentPlan candidate, ref DeploymentPlan best, ref double value)
@@ -73,26 +73,25 @@ internal static class ObjectiveSearch
         }
     }
 
-    private static DeploymentPlan Tune(
-        PlanningProblem problem, IPlanObjective objective, DeploymentPlan best, double value, CancellationToken cancellation)
+    // Steepest ascent: of all plans one step away the best, until none is better.
+    private static DeploymentPlan Climb(
+        PlanningProblem problem, IPlanObjective objective, DeploymentPlan best, double value, IProgress<PlanningProgress>? progress, CancellationToken cancellation)
     {
-        var assembler = new PlanAssembler(problem);
-        for (int round = 0; round < TuningRounds; round++)
+        var neighbours = new PlanNeighbours(problem);
+        var seen = new HashSet<string> { PlanNeighbours.Key(best) };
+        for (int round = 0; round < MaxRounds; round++)
         {
             DeploymentPlan before = best;
-            for (int r = 0; r < best.Replicas.Count; r++)
+            foreach (DeploymentPlan candidate in neighbours.Of(before))
             {
-                int slots = best.Replicas[r].DecodeSlots;
-                foreach (int other in slots == 0 ? [] : new[] { 1, slots / 2, slots - best.Replicas[r].Stages.Count, slots + best.Replicas[r].Stages.Count, slots * 2 })
+                cancellation.ThrowIfCancellationRequested();
+                if (seen.Add(PlanNeighbours.Key(candidate)) && !TooFew(candidate, problem.Options.MinimumReplicasPerPhase))
                 {
-                    cancellation.ThrowIfCancellationRequested();
-                    if (other >= 1 && other <= problem.Options.MaxDecodeSlots && WithSlots(problem, assembler, best, r, other) is { } candidate)
-                    {
-                        Take(problem, objective, candidate, ref best, ref value);
-                    }
+                    Take(problem, objective, candidate, ref best, ref value);
                 }
             }
 
+            progress?.Report(new PlanningProgress("neighbours", (double)(round + 1) / MaxRounds, 0, double.PositiveInfinity));
             if (ReferenceEquals(before, best))
             {
                 break;
@@ -102,26 +101,7 @@ internal static class ObjectiveSearch
         return best;
     }
 
-    private static DeploymentPlan? WithSlots(PlanningProblem problem, PlanAssembler assembler, DeploymentPlan plan, int changed, int slots)
-    {
-        var drafts = new List<ReplicaDraft>(plan.Replicas.Count);
-        for (int r = 0; r < plan.Replicas.Count; r++)
-        {
-            ReplicaPlan replica = plan.Replicas[r];
-            drafts.Add(new ReplicaDraft(
-                replica.Role, r == changed ? slots : replica.DecodeSlots, replica.PrefillShare,
-                [.. replica.Stages.Select(stage => problem.Cluster.IndexOf(stage.Device))], [.. replica.Stages.Select(stage => stage.Layers.Count)]));
-        }
-
-        ReplicaPlan replaced = assembler.Replica(drafts[changed]);
-        foreach (StagePlan stage in replaced.Stages)
-        {
-            if (stage.MemoryBytes > problem.Cluster.Devices[problem.Cluster.IndexOf(stage.Device)].MemoryBytes)
-            {
-                return null;
-            }
-        }
-
-        return assembler.Evaluator.Evaluate(replaced).CycleSeconds <= problem.Work.MaxCycleSeconds ? assembler.Assemble(drafts, plan.Planner) : null;
-    }
+    /// <summary>Whether a phase has fewer replicas than wanted.</summary>
+    public static bool TooFew(DeploymentPlan plan, int wanted) => wanted > 1
+        && (plan.Replicas.Count(item => item.Role != ReplicaRole.Decode) < wanted || plan.Replicas.Count(item => item.Role != ReplicaRole.Prefill) < wanted);
 }

@@ -24,7 +24,7 @@ internal static class PlanningRun
             return PlanningResult.None(Feasibility.Explain(problem));
         }
 
-        if (TooFew(found.Plan, options.MinimumReplicasPerPhase))
+        if (ObjectiveSearch.TooFew(found.Plan, options.MinimumReplicasPerPhase))
         {
             return PlanningResult.None(new Infeasible
             {
@@ -39,7 +39,7 @@ internal static class PlanningRun
         {
             plan = ObjectiveSearch.Improve(
                 problem, plan, objective,
-                rules => Best(problem, rules, null, cancellation)?.Plan is { } candidate && !TooFew(candidate, options.MinimumReplicasPerPhase) ? candidate : null,
+                rules => Best(problem, rules, null, cancellation)?.Plan is { } candidate && !ObjectiveSearch.TooFew(candidate, options.MinimumReplicasPerPhase) ? candidate : null,
                 progress, cancellation);
         }
 
@@ -54,9 +54,6 @@ internal static class PlanningRun
             ? PlanSensitivity.OfMemory(problem, found.Plan, raised => Best(raised, options, null, cancellation)?.Plan, cancellation) : null;
         return PlanningResult.Of(plan with { Explanation = PlanExplanation.Explain(problem, plan, found.Tried, memory) });
     }
-
-    private static bool TooFew(DeploymentPlan plan, int wanted) => wanted > 1
-        && (plan.Replicas.Count(item => item.Role != ReplicaRole.Decode) < wanted || plan.Replicas.Count(item => item.Role != ReplicaRole.Prefill) < wanted);
 
     /// <summary>The plan of the largest capacity that the options allow, with a bound for the whole cluster.</summary>
     private static Found? Best(

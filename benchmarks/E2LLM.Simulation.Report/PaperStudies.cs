@@ -1,0 +1,108 @@
+using E2LLM.Costs;
+
+namespace E2LLM.Simulation.Report;
+
+/// <summary>Sections 3.1 to 3.3: the paper's setting near saturation, lever by lever, and on other devices. Stateless.</summary>
+internal static class PaperStudies
+{
+    public static void NearSaturation(ReportWriter report, Cluster cluster)
+    {
+        report.Text("## 3.1 Near the saturation of E2LLM's plan");
+        report.Text("Utilisation = arrival rate over the capacity of E2LLM's plan (median seed, cost model). Goal: waiting at least 20 % below E2LLM as published from 0.8 to 1.05; beside it what its best seed waits.");
+        (string Name, int Prompt, int Output, double Load, int Count)[] cases =
+            [.. PaperSetting.Lengths.SelectMany(l => new[] { 150, 1000 }.SelectMany(n => new[] { 0.8, 0.9, 1.0, 1.05 }.Select(u => (l.Name, l.Prompt, l.Output, u, n))))];
+        var rows = new string[cases.Length][];
+        Parallel.For(0, cases.Length, new ParallelOptions { MaxDegreeOfParallelism = 2 }, i =>
+        {
+            (string name, int prompt, int output, double load, int count) = cases[i];
+            var any = new Systems(cluster, PaperSetting.Model, PaperSetting.Workload(prompt, output, 1), PaperSetting.Requests(prompt, output, 1, 1));
+            double period = 1 / (load * any.PublishedE2llm()!.Plan.Predicted.RequestsPerSecond);
+            SimulatedRequest[] requests = PaperSetting.Requests(prompt, output, period, count);
+            var systems = new Systems(cluster, PaperSetting.Model, PaperSetting.Workload(prompt, output, period), requests);
+            SystemUnderTest own = systems.Own()!;
+            ServingReport e2llm = systems.Measure(systems.PublishedE2llm()!, requests), ours = systems.Measure(own, requests);
+            double lucky = systems.PublishedSeeds()[0].Waiting;
+            double cut = 1 - (ours.WaitingSeconds.Mean / e2llm.WaitingSeconds.Mean);
+            rows[i] = [name, $"{count}", Describe.Number(load), Describe.Number(period, "F3"), Describe.WithInterval(e2llm.WaitingSeconds), Describe.Number(lucky), Describe.WithInterval(ours.WaitingSeconds), $"{cut:P0}",
+                Describe.Number(e2llm.EndToEndSeconds.Mean), Describe.Number(ours.EndToEndSeconds.Mean), cut >= 0.2 ? "yes" : "no", Describe.Plan(own.Plan)];
+        });
+        report.Table(["workload", "n", "utilisation", "period, s", "E2LLM wait", "its best seed", "our wait", "below", "E2LLM end-to-end", "our end-to-end", "goal", "our plan"], rows);
+    }
+
+    public static void Ablation(ReportWriter report, Cluster cluster)
+    {
+        report.Text("## 3.2 Ablation (n = 150, mean waiting / mean end-to-end, seconds)");
+        report.Text("One lever off at a time, on every side; first the levers of the runtime, the plan kept, then those of the choice of the plan, which only ours and B2 have (B2 has pure roles by its rule). E2LLM has its median seed.");
+        (string Lever, Func<SystemUnderTest, SystemUnderTest> Off)[] levers =
+        [
+            ("all on", s => s),
+            ("chunked prefill off", s => s with { Options = s.Options with { Batching = PrefillBatching.WholePrompts } }),
+            ("overlapped push off", s => s with { Options = s.Options with { KvPush = KvPush.AfterPrefill } }),
+            ("least delay off (JSQ by estimated wait)", s => s with { Options = s.Options with { Router = RouterKind.JsqWait } }),
+            ("JSQ by requests", s => s with { Options = s.Options with { Router = RouterKind.JsqCount } }),
+            ("mixed pool", s => s with { Options = s.Options with { Router = RouterKind.MixedPool } }),
+            ("one lane (no micro-batches)", s => s with { Options = s.Options with { LaneCount = 1 } }),
+            ("at most 16 sequences", s => s with { Plan = s.Plan with { Replicas = [.. s.Plan.Replicas.Select(r => r with { DecodeSlots = Math.Min(r.DecodeSlots, 16), DecodeTokensPerSecond = 0 })] } }),
+            ("paged memory", s => s with { Options = s.Options with { KvAdmission = KvAdmission.Paged } }),
+        ];
+        foreach ((string workload, int prompt, int output, double period) in ((string, int, int, double)[])[("extended", 576, 588, 0.5), ("custom", 2284, 1004, 1)])
+        {
+            SimulatedRequest[] requests = PaperSetting.Requests(prompt, output, period, 150);
+            var systems = new Systems(cluster, PaperSetting.Model, PaperSetting.Workload(prompt, output, period), requests);
+            Dictionary<string, SystemUnderTest> all = new[] { systems.PublishedE2llm(), systems.StrongSplitwise(), systems.Own() }.OfType<SystemUnderTest>().ToDictionary(s => s.Name);
+            string Cell(string name, Func<SystemUnderTest, SystemUnderTest> off)
+            {
+                SystemUnderTest system = off(all[name]);
+                ServingReport r = ClusterSimulator.Run(system.Plan, cluster, PaperSetting.Model, requests, system.Options);
+                return $"{Describe.Number(r.WaitingSeconds.Mean)} / {Describe.Number(r.EndToEndSeconds.Mean)}";
+            }
+
+            report.Table([$"{workload} {period} s", Systems.Ours, Systems.B2, Systems.E2llm],
+                levers.Select(l => (string[])[l.Lever, Cell(Systems.Ours, l.Off), Cell(Systems.B2, l.Off), Cell(Systems.E2llm, l.Off)]).Concat(PlanLevers()));
+
+            IEnumerable<string[]> PlanLevers()
+            {
+                string Of(SystemUnderTest? system) => system is null ? "-" : Cell2(ClusterSimulator.Run(system.Plan, cluster, PaperSetting.Model, requests, system.Options));
+                string Cell2(ServingReport r) => $"{Describe.Number(r.WaitingSeconds.Mean)} / {Describe.Number(r.EndToEndSeconds.Mean)}";
+                yield return ["pure roles only", Of(systems.OwnUnder(new PlanRule { Mixed = false })), "(its rule)", "(its rule)"];
+                yield return ["every device used", Of(systems.OwnUnder(new PlanRule { UseAllDevices = true })), Of(systems.OwnUnder(new PlanRule { UseAllDevices = true, Mixed = false, FastestPrefill = true })), "(its rule)"];
+                yield return ["single devices only", Of(systems.OwnUnder(new PlanRule { MaxStages = 1 })), Of(systems.OwnUnder(new PlanRule { MaxStages = 1, Mixed = false, FastestPrefill = true })), "-"];
+                yield return ["chosen by capacity, not simulated", Of(systems.OwnByCapacity()), "-", "-"];
+            }
+        }
+    }
+
+    public static void Draws(ReportWriter report, Cluster cluster, int draws)
+    {
+        report.Text($"## 3.3 Other devices: {draws} draws of independent +-30 % on every speed");
+        report.Text("Every system plans anew for each draw (groups of at most three devices, a shortlist of 12 for the simulated choices); workload and period go round the four busiest settings; n = 150.");
+        (string Name, int Prompt, int Output, double Period)[] settings = [("extended", 576, 588, 0.5), ("extended", 576, 588, 1), ("custom", 2284, 1004, 1), ("custom", 2284, 1004, 2)];
+        var outcomes = new Dictionary<string, (double Wait, double EndToEnd)>[draws];
+        Parallel.For(0, draws, new ParallelOptions { MaxDegreeOfParallelism = 2 }, i =>
+        {
+            var random = new E2LLM.Simulation.Events.SeededRandom(1, (ulong)(100 + i));
+            double Factor() => 0.7 + (0.6 * random.NextDouble());
+            Cluster drawn = cluster with
+            {
+                Devices = [.. cluster.Devices.Select(d => d with { ComputeFlopsPerSecond = d.ComputeFlopsPerSecond * Factor(), MemoryBytesPerSecond = d.MemoryBytesPerSecond * Factor() })],
+            };
+            (_, int prompt, int output, double period) = settings[i % settings.Length];
+            SimulatedRequest[] requests = PaperSetting.Requests(prompt, output, period, 150);
+            var systems = new Systems(drawn, PaperSetting.Model, PaperSetting.Workload(prompt, output, period), requests, shortlist: 12, maxStages: 3);
+            outcomes[i] = new SystemUnderTest?[] { systems.PublishedE2llm(), systems.WholeModelSplitwise(), systems.GreedySplitwise(), systems.StrongSplitwise(), systems.Own() }
+                .OfType<SystemUnderTest>().ToDictionary(s => s.Name, s =>
+                {
+                    ServingReport r = ClusterSimulator.Run(s.Plan, drawn, PaperSetting.Model, requests, s.Options);
+                    return (r.WaitingSeconds.Mean, r.EndToEndSeconds.Mean);
+                });
+        });
+        string[] others = [Systems.B0, Systems.B1, Systems.B2, Systems.E2llm];
+        report.Table(["ours against", "draws", "waits less or as long", "end-to-end no worse", "median cut in waiting", "worst draw, waiting"], others.Select(name =>
+        {
+            (double Wait, double EndToEnd, double Cut)[] pairs = [.. outcomes.Where(o => o.ContainsKey(name) && o.ContainsKey(Systems.Ours)).Select(o =>
+                (o[Systems.Ours].Wait - o[name].Wait, o[Systems.Ours].EndToEnd - o[name].EndToEnd, 1 - (o[Systems.Ours].Wait / Math.Max(o[name].Wait, 1e-3))))];
+            double[] cuts = [.. pairs.Select(p => p.Cut).Order()];
+            return cuts.Length == 0 ? [name, "0", "-", "-", "-", "-"] : (string[])[name, $"{pairs.Length}", $"{pairs.Count(p => p.Wait <= 0.005)}", $"{pairs.Count(p => p.EndToEnd <= 0.005)}", $"{cuts[cuts.Length / 2]:P0}", $"{cuts[0]:P0}"];
+        }).ToArray());
+    }
+}

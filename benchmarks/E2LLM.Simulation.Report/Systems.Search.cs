@@ -1,0 +1,163 @@
+using E2LLM.Costs;
+using E2LLM.Deployment;
+using E2LLM.Planning;
+
+namespace E2LLM.Simulation.Report;
+
+// The two systems that choose their plan by simulation, B2 and ours: shortlists by static scores, then steps to better neighbours.
+internal sealed partial class Systems
+{
+    private static readonly PlanRule Splitwise = new() { Mixed = false, FastestPrefill = true };
+
+    // Plans where the climb begins.
+    private const int Starts = 2;
+
+    private IReadOnlyList<SimulatedRequest> Sample => requests.Count > sampleCount ? [.. requests.Take(sampleCount)] : requests;
+
+    /// <summary>
+    /// B2: everything of ours, mixed pool too, but every prefill replica at least as fast as every decode replica. The best of end-to-end plus waiting, from a shortlist and from
+    /// there step by step.
+    /// </summary>
+    public SystemUnderTest? StrongSplitwise()
+    {
+        if (_strong is null && Simulated(B2, Shortlist(_full, Splitwise, B2), Policies) is { Count: > 0 } ranked)
+        {
+            _strong = Climb(ranked.OrderBy(r => r.Value).Take(Starts), r => (0, r.Value), _full.ObeysFastestPrefill).System;
+        }
+
+        return _strong;
+    }
+
+    /// <summary>
+    /// Ours: the free space, replicas of both phases included, and everything that B2 and E2LLM may choose, their own choices among it, and what is found from there step by
+    /// step. Wanted is the least regret: the seconds by which waiting exceeds the least waiting of E2LLM (any seed), B2 and of any baseline that hardly waits, plus the seconds by which
+    /// end-to-end exceeds the least of E2LLM and B2; among equals the smallest sum of both means.
+    /// </summary>
+    public SystemUnderTest? Own()
+    {
+        List<SystemUnderTest> rivals = [.. PublishedSeeds().Select(s => s.System).DistinctBy(s => Describe.Plan(s.Plan)), .. new[] { StrongSplitwise() }.OfType<SystemUnderTest>()];
+        List<SystemUnderTest> extra = [.. rivals.SelectMany(o => Policies.Prepend(o.Options).Select(p => o with { Options = p }))];
+        List<DeploymentPlan> plans = [.. Shortlist(_full, new PlanRule(), Ours), .. Shortlist(_full, new PlanRule { Mixed = false }, Ours)];
+        List<Ranked> ranked = Simulated(Ours, [.. plans.DistinctBy(Describe.Plan)], Policies, extra);
+        Func<Ranked, (double, double)> key = Regret(rivals);
+        return ranked.Count == 0 ? null : Climb(ranked.OrderBy(key).Take(Starts).Concat(ranked.OrderBy(r => r.Value).Take(1)), key, _ => true).System;
+    }
+
+    /// <summary>Ours under a narrower rule, for the ablation: the best of end-to-end plus waiting.</summary>
+    public SystemUnderTest? OwnUnder(PlanRule rule) => Simulated(Ours, Shortlist(_full, rule, Ours), Policies).OrderBy(r => r.Value).FirstOrDefault()?.System;
+
+    private Func<Ranked, (double Regret, double Value)> Regret(List<SystemUnderTest> rivals)
+    {
+        Ranked[] known = [.. rivals.Select(o => Rank(o, requests))];
+        if (known.Length == 0)
+        {
+            return r => (0, r.Value);
+        }
+
+        double waiting = known.Min(r => r.Waiting), endToEnd = known.Min(r => r.EndToEnd);
+        foreach (SystemUnderTest idle in new[] { WholeModelSplitwise(), GreedySplitwise() }.OfType<SystemUnderTest>())
+        {
+            // One that hardly waits (1 % of its service) is to be met in that; one that waits is to be halved, which is another matter.
+            Ranked r = Rank(idle, requests);
+            waiting = r.Waiting <= 0.01 * (r.EndToEnd - r.Waiting) ? Math.Min(waiting, Math.Max(r.Waiting, 0.01 * endToEnd)) : waiting;
+        }
+
+        const double tie = 5e-4;
+        return r => (Math.Max(0, r.Waiting - waiting - tie) + Math.Max(0, r.EndToEnd - endToEnd - tie), r.Value);
+    }
+
+    // Steepest descent from each start: of all plans and policies one step away the best, until none is better. Judged on the requests themselves where these are few.
+    private Ranked Climb(IEnumerable<Ranked> starts, Func<Ranked, (double, double)> key, Func<DeploymentPlan, bool> allowed)
+    {
+        IReadOnlyList<SimulatedRequest> trace = Sample;
+        Ranked? best = null;
+        foreach (Ranked start in starts.ToArray())
+        {
+            Ranked at = trace.Count == requests.Count ? start : Rank(start.System, trace);
+            for (int round = 0; round < rounds; round++)
+            {
+                IEnumerable<SystemUnderTest> plans = _neighbours.Of(at.System.Plan).DistinctBy(PlanNeighbours.Key).Where(allowed)
+                    .Select(plan => at.System with { Plan = plan with { Planner = at.System.Name } });
+                IEnumerable<SystemUnderTest> policies = Policies.Select(p => at.System with { Options = p with { MixedChunkTokens = at.System.Options.MixedChunkTokens } })
+                    .Concat(new[] { 64, 128, 256, 512 }.Select(chunk => at.System with { Options = at.System.Options with { MixedChunkTokens = chunk } }));
+                Ranked next = plans.Concat(policies).Select(s => Rank(s, trace)).MinBy(key)!;
+                if (key(next).CompareTo(key(at)) >= 0)
+                {
+                    break;
+                }
+
+                at = next;
+            }
+
+            // The start stays in the race: what was better on a part may be worse on the whole.
+            Ranked[] finals = trace.Count == requests.Count ? [at] : [start, Rank(at.System, requests)];
+            best = finals.Concat(best is null ? [] : [best]).MinBy(key);
+        }
+
+        return best!;
+    }
+
+    // Static scores find the plans worth simulating: most capacity, fastest alone, and both weighed at this load.
+    private List<DeploymentPlan> Shortlist(PlanSpace space, PlanRule rule, string name)
+    {
+        double Score(Candidate c)
+        {
+            double load = Math.Min(Rate / c.Capacity, 0.95), excess = Math.Max(0, (1 / c.Capacity) - (1 / Rate)) * requests.Count / 2;
+            return (c.ServiceSeconds * (1 + (load * load / (1 - load)))) + excess;
+        }
+
+        return [.. space.Best(rule, (shortlist, Score), (shortlist / 4, c => -c.Capacity), (shortlist / 4, c => c.ServiceSeconds))
+            .SelectMany(c => c).Select(c => space.Plan(c, name)).DistinctBy(Describe.Plan)];
+    }
+
+    // Plans and policies judged by what requests get: a short sample for all, every request for the best few and for those that came as they are.
+    private List<Ranked> Simulated(string name, List<DeploymentPlan> plans, SimulationOptions[] policies, List<SystemUnderTest>? extra = null)
+    {
+        IReadOnlyList<SimulatedRequest> sample = Sample;
+        List<Ranked> ranked = [.. plans.Select(plan => Rank(new SystemUnderTest(name, plan with { Planner = name }, policies[0]), sample)),
+            .. (extra ?? []).Select(e => Rank(e with { Name = name }, sample))];
+
+        // The best plans meet the other policies; the best of all are tried with fewer decode slots (a shorter batch for a longer queue) and other chunks.
+        ranked.AddRange(ranked.OrderBy(r => r.Value).Take(10).ToArray().SelectMany(r => policies.Skip(1).Select(p => Rank(r.System with { Options = p }, sample))));
+        ranked.AddRange(ranked.OrderBy(r => r.Value).Take(4).ToArray().SelectMany(r => Variants(r.System)).Select(s => Rank(s, sample)));
+        IEnumerable<Ranked> first = ranked.Where(r => double.IsFinite(r.Value)).OrderBy(r => r.Value).Take(requests.Count > sample.Count ? 8 : int.MaxValue);
+        if (requests.Count > sample.Count)
+        {
+            first = first.Concat(ranked.Where(r => double.IsFinite(r.Value)).OrderBy(r => r.Waiting).Take(4)).Concat(ranked.Where(r => extra?.Any(e => ReferenceEquals(e.Plan, r.System.Plan)) ?? false))
+                .DistinctBy(r => r.System).Select(r => Rank(r.System, requests));
+        }
+
+        return [.. first];
+    }
+
+    private sealed record Ranked(SystemUnderTest System, double Waiting, double EndToEnd)
+    {
+        public double Value => Waiting + EndToEnd;
+    }
+
+    private Ranked Rank(SystemUnderTest system, IReadOnlyList<SimulatedRequest> trace)
+    {
+        ServingReport report = ClusterSimulator.Run(system.Plan, cluster, model, trace, system.Options);
+        return report.DroppedCount > 0
+            ? new Ranked(system, double.PositiveInfinity, double.PositiveInfinity)
+            : new Ranked(system, report.WaitingSeconds.Mean, report.EndToEndSeconds.Mean);
+    }
+
+    private static IEnumerable<SystemUnderTest> Variants(SystemUnderTest system)
+    {
+        foreach (int divisor in (int[])[1, 2, 4])
+        {
+            DeploymentPlan plan = system.Plan with
+            {
+                Replicas = [.. system.Plan.Replicas.Select(r => r.DecodeSlots > 0 ? r with { DecodeSlots = Math.Max(1, r.DecodeSlots / divisor), DecodeTokensPerSecond = 0 } : r)],
+            };
+            foreach (int chunk in (int[])[128, 256, 512])
+            {
+                if (divisor > 1 || chunk != system.Options.MixedChunkTokens)
+                {
+                    yield return system with { Plan = divisor > 1 ? plan : system.Plan, Options = system.Options with { MixedChunkTokens = chunk } };
+                }
+            }
+        }
+    }
+}
