@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Buffers.Binary;
 using System.Numerics;
 using System.Runtime.InteropServices;
 
@@ -13,16 +14,28 @@ internal static class Crc32C
     /// <summary>State before the first byte; <see cref="Finish"/> inverts it back at the end.</summary>
     public const uint Start = 0xFFFF_FFFF;
 
+    /// <summary>Words of one of three streams that are computed side by side: each step waits three cycles for the one before, so one stream alone leaves two thirds idle.</summary>
+    private const int StreamWords = 128;
+
+    /// <summary>Entry <c>256 b + v</c>: the state <c>v</c> in byte b, after as many zero bytes as a stream has.</summary>
+    private static readonly uint[] AfterStream = MakeTable();
+
     /// <summary>Takes more bytes into <paramref name="state"/>.</summary>
     public static uint Append(uint state, ReadOnlySpan<byte> bytes)
     {
         ReadOnlySpan<ulong> words = MemoryMarshal.Cast<byte, ulong>(bytes);
-        foreach (ulong word in words)
+        while (words.Length >= 3 * StreamWords)
         {
-            state = BitOperations.Crc32C(state, BitConverter.IsLittleEndian ? word : System.Buffers.Binary.BinaryPrimitives.ReverseEndianness(word));
+            state = AppendStreams(state, words);
+            words = words[(3 * StreamWords)..];
         }
 
-        foreach (byte value in bytes[(words.Length * sizeof(ulong))..])
+        foreach (ulong word in words)
+        {
+            state = BitOperations.Crc32C(state, LittleEndian(word));
+        }
+
+        foreach (byte value in bytes[(bytes.Length & ~(sizeof(ulong) - 1))..])
         {
             state = BitOperations.Crc32C(state, value);
         }
@@ -46,4 +59,50 @@ internal static class Crc32C
 
     /// <summary>The checksum of <paramref name="bytes"/>.</summary>
     public static uint Compute(ReadOnlySpan<byte> bytes) => Finish(Append(Start, bytes));
+
+    /// <summary>
+    /// Three streams side by side. The checksum is linear: the state after A and B is the state of A, moved on over the length of B, exclusive-or the state of B from zero.
+    /// </summary>
+    private static uint AppendStreams(uint state, ReadOnlySpan<ulong> words)
+    {
+        ReadOnlySpan<ulong> first = words[..StreamWords], second = words.Slice(StreamWords, StreamWords), third = words.Slice(2 * StreamWords, StreamWords);
+        uint b = 0, c = 0;
+        for (int i = 0; i < first.Length && i < second.Length && i < third.Length; i++)
+        {
+            state = BitOperations.Crc32C(state, LittleEndian(first[i]));
+            b = BitOperations.Crc32C(b, LittleEndian(second[i]));
+            c = BitOperations.Crc32C(c, LittleEndian(third[i]));
+        }
+
+        return MoveOn(MoveOn(state) ^ b) ^ c;
+    }
+
+    private static uint MoveOn(uint state) =>
+        AfterStream[state & 0xFF] ^ AfterStream[256 + ((state >> 8) & 0xFF)] ^ AfterStream[512 + ((state >> 16) & 0xFF)] ^ AfterStream[768 + (state >> 24)];
+
+    private static ulong LittleEndian(ulong word) => BitConverter.IsLittleEndian ? word : BinaryPrimitives.ReverseEndianness(word);
+
+    private static uint[] MakeTable()
+    {
+        uint[] ofBit = new uint[32];
+        for (int bit = 0; bit < ofBit.Length; bit++)
+        {
+            ofBit[bit] = 1u << bit;
+            for (int i = 0; i < StreamWords; i++)
+            {
+                ofBit[bit] = BitOperations.Crc32C(ofBit[bit], 0UL);
+            }
+        }
+
+        uint[] table = new uint[4 * 256];
+        for (int i = 0; i < table.Length; i++)
+        {
+            for (int bit = 0; bit < 8; bit++)
+            {
+                table[i] ^= ((i >> bit) & 1) != 0 ? ofBit[(8 * (i / 256)) + bit] : 0;
+            }
+        }
+
+        return table;
+    }
 }

@@ -99,4 +99,24 @@ public sealed class FrameTests
         Assert.Equal(0x62A8AB43u, Crc32C.Compute(Enumerable.Repeat((byte)0xFF, 32).ToArray()));
         Assert.Equal(0x46DD794Eu, Crc32C.Compute([.. Enumerable.Range(0, 32).Select(i => (byte)i)]));
     }
+
+    [Fact]
+    public void Crc32C_EveryLengthAndAlignment_IsThatOfTheDefinition()
+    {
+        byte[] bytes = new byte[7000];
+        new Random(5).NextBytes(bytes);
+        for (int offset = 0; offset < 9; offset += 4)
+        {
+            uint state = 0xFFFF_FFFF;
+            for (int length = 0; offset + length < bytes.Length; length++)
+            {
+                Assert.Equal(~state, Crc32C.Compute(bytes.AsSpan(offset, length)));
+                state ^= bytes[offset + length];
+                for (int bit = 0; bit < 8; bit++)
+                {
+                    state = (state >> 1) ^ ((state & 1) * 0x82F6_3B78);
+                }
+            }
+        }
+    }
 }

@@ -1,13 +1,14 @@
-using System.Buffers;
 using System.Buffers.Binary;
+using System.Numerics;
+using System.Runtime.CompilerServices;
 
 namespace E2LLM.Transfer.Codecs;
 
 /// <summary>
-/// The LZ4 block format (lz4_Block_format.md of the reference implementation), written from its description. Every index is checked, a match may
-/// refer only to bytes written in the same call, and a block decodes to exactly the size asked for or not at all. Stateless; thread-safe.
+/// The LZ4 block format (lz4_Block_format.md of the reference implementation), written from its description. Stateless; thread-safe.
 /// </summary>
-internal static class Lz4Block
+/// <remarks>Compresses greedily: of all places with the same five bytes, the last one that a small table remembers is the match.</remarks>
+internal static unsafe partial class Lz4Block
 {
     /// <summary>Shortest match; lengths in the token are counted from here.</summary>
     private const int MinMatch = 4;
@@ -15,12 +16,18 @@ internal static class Lz4Block
     /// <summary>The format's end rules: a block ends with 5 literals, and no match starts within its last 12 bytes.</summary>
     private const int LastLiterals = 5, MatchLimit = 12;
 
-    private const int MaxOffset = 65_535, HashBits = 14, LengthInToken = 15;
+    private const int MaxOffset = 65_535, LengthInToken = 15;
+
+    /// <summary>16 KiB of positions: they stay in the nearest cache.</summary>
+    private const int HashBits = 12;
+
+    /// <summary>After so many steps (as a power of two) without a match the steps grow by one: incompressible bytes pass quickly.</summary>
+    private const int PatienceBits = 6;
 
     /// <summary>Bytes of the longest block that so many source bytes can become.</summary>
     public static int MaxCompressedBytes(int sourceBytes) => checked(sourceBytes + (sourceBytes / 255) + 16);
 
-    /// <summary>Compresses greedily: the last place with the same four bytes is taken as the match.</summary>
+    /// <summary>Compresses a block.</summary>
     /// <param name="source">What to compress.</param>
     /// <param name="destination">At least <see cref="MaxCompressedBytes"/>; does not overlap the source.</param>
     /// <returns>Bytes written.</returns>
@@ -32,167 +39,170 @@ internal static class Lz4Block
             throw new ArgumentException($"Expected at least {MaxCompressedBytes(source.Length)} bytes, got {destination.Length}.", nameof(destination));
         }
 
-        int[] table = ArrayPool<int>.Shared.Rent(1 << HashBits);
-        try
+        fixed (byte* from = source, to = destination)
         {
-            // Positions are stored plus one, so that zero means that nothing was there.
-            table.AsSpan(0, 1 << HashBits).Clear();
-            return Compress(source, destination, table);
-        }
-        finally
-        {
-            ArrayPool<int>.Shared.Return(table);
+            return (int)(Compress(from, source.Length, to) - to);
         }
     }
 
-    /// <summary>Decompresses a block that may come from anyone.</summary>
-    /// <param name="source">The block.</param>
-    /// <param name="destination">Exactly the size of the result.</param>
-    /// <returns>Whether the block is well formed and fills the destination exactly; if not, the destination holds no bytes of others, but what was decoded.</returns>
-    public static bool TryDecompress(ReadOnlySpan<byte> source, Span<byte> destination)
+    [SkipLocalsInit]
+    private static byte* Compress(byte* source, int length, byte* output)
     {
-        int read = 0, written = 0;
-        while (read < source.Length)
+        byte* end = source + length, anchor = source, at = source;
+
+        // Neither a match nor the eight bytes that are hashed start behind here.
+        byte* lastStart = end - MatchLimit;
+        if (length > MatchLimit)
         {
-            int token = source[read++], literals = token >> 4;
-            if (!TryReadLength(source, ref read, ref literals, destination.Length - written) || literals > source.Length - read)
+            uint* table = stackalloc uint[1 << HashBits];
+            new Span<uint>(table, 1 << HashBits).Clear();
+
+            // Position 0 is what an empty entry says too; being at it, nothing is found there.
+            at++;
+            byte* match;
+            while ((match = FindMatch(table, source, ref at, lastStart)) is not null)
             {
-                return false;
-            }
-
-            source.Slice(read, literals).CopyTo(destination[written..]);
-            read += literals;
-            written += literals;
-            if (read == source.Length)
-            {
-                return written == destination.Length;
-            }
-
-            if (source.Length - read < sizeof(ushort) || destination.Length - written < MatchLimit)
-            {
-                return false;
-            }
-
-            int offset = BinaryPrimitives.ReadUInt16LittleEndian(source[read..]), length = token & LengthInToken;
-            read += sizeof(ushort);
-            int room = destination.Length - written - LastLiterals - MinMatch;
-            if (offset == 0 || offset > written || !TryReadLength(source, ref read, ref length, room))
-            {
-                return false;
-            }
-
-            length += MinMatch;
-            CopyMatch(destination, written, offset, length);
-            written += length;
-        }
-
-        return false;
-    }
-
-    private static int Compress(ReadOnlySpan<byte> source, Span<byte> destination, int[] table)
-    {
-        int anchor = 0, at = 0, written = 0, lastStart = source.Length - MatchLimit;
-        while (at <= lastStart)
-        {
-            uint word = BinaryPrimitives.ReadUInt32LittleEndian(source[at..]);
-            ref int entry = ref table[Hash(word)];
-            int candidate = entry - 1;
-            entry = at + 1;
-            if (candidate < 0 || at - candidate > MaxOffset || BinaryPrimitives.ReadUInt32LittleEndian(source[candidate..]) != word)
-            {
-                // The longer nothing was found, the larger the steps: incompressible bytes pass quickly.
-                at += 1 + ((at - anchor) >> 6);
-                continue;
-            }
-
-            while (at > anchor && candidate > 0 && source[at - 1] == source[candidate - 1])
-            {
-                at--;
-                candidate--;
-            }
-
-            int end = source.Length - LastLiterals;
-            int length = MinMatch + source[(at + MinMatch)..end].CommonPrefixLength(source[(candidate + MinMatch)..]);
-            written += WriteSequence(source[anchor..at], at - candidate, length, destination[written..]);
-            at += length;
-            anchor = at;
-            if (at <= lastStart)
-            {
-                table[Hash(BinaryPrimitives.ReadUInt32LittleEndian(source[(at - 2)..]))] = at - 1;
-            }
-        }
-
-        return written + WriteLiterals(source[anchor..], 0, destination[written..]);
-    }
-
-    private static int Hash(uint word) => (int)((word * 2_654_435_761u) >> (32 - HashBits));
-
-    private static int WriteSequence(ReadOnlySpan<byte> literals, int offset, int length, Span<byte> destination)
-    {
-        int extra = length - MinMatch;
-        int written = WriteLiterals(literals, Math.Min(extra, LengthInToken), destination);
-        BinaryPrimitives.WriteUInt16LittleEndian(destination[written..], (ushort)offset);
-        written += sizeof(ushort);
-        return extra < LengthInToken ? written : written + WriteLength(extra - LengthInToken, destination[written..]);
-    }
-
-    /// <summary>Token, length of the literals, literals. The lower half of the token is the match's.</summary>
-    private static int WriteLiterals(ReadOnlySpan<byte> literals, int matchPart, Span<byte> destination)
-    {
-        int written = 1;
-        destination[0] = (byte)((Math.Min(literals.Length, LengthInToken) << 4) | matchPart);
-        if (literals.Length >= LengthInToken)
-        {
-            written += WriteLength(literals.Length - LengthInToken, destination[1..]);
-        }
-
-        literals.CopyTo(destination[written..]);
-        return written + literals.Length;
-    }
-
-    private static int WriteLength(int rest, Span<byte> destination)
-    {
-        int written = 0;
-        for (; rest >= byte.MaxValue; rest -= byte.MaxValue)
-        {
-            destination[written++] = byte.MaxValue;
-        }
-
-        destination[written++] = (byte)rest;
-        return written;
-    }
-
-    /// <summary>Adds the bytes that continue a length of 15. Stops as soon as it exceeds <paramref name="most"/>, so a run of 255s cannot overflow.</summary>
-    private static bool TryReadLength(ReadOnlySpan<byte> source, ref int read, ref int length, int most)
-    {
-        if (length == LengthInToken)
-        {
-            byte more;
-            do
-            {
-                if (read >= source.Length || length > most)
+                while (at > anchor && match > source && at[-1] == match[-1])
                 {
-                    return false;
+                    at--;
+                    match--;
                 }
 
-                more = source[read++];
-                length += more;
+                output = WriteLiterals(anchor, (int)(at - anchor), output, out byte* token);
+                for (; ;)
+                {
+                    int extra = CommonBytes(at + MinMatch, match + MinMatch, end - LastLiterals);
+                    output = WriteMatch((int)(at - match), extra, output, token);
+                    at += MinMatch + extra;
+                    anchor = at;
+                    if (at > lastStart)
+                    {
+                        break;
+                    }
+
+                    // What follows a match often matches too: tried at once, then there are no literals between the two.
+                    table[Hash(at - 2)] = (uint)(at - 2 - source);
+                    match = Exchange(table, source, at);
+                    if (!IsMatch(match, at))
+                    {
+                        at++;
+                        break;
+                    }
+
+                    token = output;
+                    *output++ = 0;
+                }
             }
-            while (more == byte.MaxValue);
         }
 
-        return length <= most;
+        int rest = (int)(end - anchor);
+        output = WriteLength(rest, output + 1, output, 4);
+        Buffer.MemoryCopy(anchor, output, rest, rest);
+        return output + rest;
     }
 
-    /// <summary>Copies what lies <paramref name="offset"/> bytes back; where the match overlaps itself, the pattern doubles with each copy.</summary>
-    private static void CopyMatch(Span<byte> bytes, int at, int offset, int length)
+    /// <summary>Goes on until four bytes equal those at an earlier place. Null at the end.</summary>
+    private static byte* FindMatch(uint* table, byte* source, ref byte* at, byte* lastStart)
     {
-        int start = at - offset;
-        for (int done = 0; done < length;)
+        byte* p = at;
+        for (int steps = 1 << PatienceBits; p <= lastStart; p += steps++ >> PatienceBits)
         {
-            int count = Math.Min(offset + done, length - done);
-            bytes.Slice(start, count).CopyTo(bytes[(at + done)..]);
-            done += count;
+            byte* match = Exchange(table, source, p);
+            if (IsMatch(match, p))
+            {
+                at = p;
+                return match;
+            }
         }
+
+        return null;
+    }
+
+    /// <summary>The last place that had this hash, which is this place from now on.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static byte* Exchange(uint* table, byte* source, byte* at)
+    {
+        uint* entry = table + Hash(at);
+        byte* match = source + *entry;
+        *entry = (uint)(at - source);
+        return match;
+    }
+
+    private static bool IsMatch(byte* match, byte* at) =>
+        at - match <= MaxOffset && Unsafe.ReadUnaligned<uint>(match) == Unsafe.ReadUnaligned<uint>(at);
+
+    /// <summary>A multiplicative hash of five bytes.</summary>
+    private static uint Hash(byte* at) => (uint)(((Unsafe.ReadUnaligned<ulong>(at) << 24) * 0x9E37_79B9_7F4A_7C15ul) >> (64 - HashBits));
+
+    /// <summary>Bytes that are equal from both places on, not beyond <paramref name="end"/>, which lies 5 bytes before the end of the source.</summary>
+    private static int CommonBytes(byte* at, byte* match, byte* end)
+    {
+        byte* start = at;
+        while (at <= end - sizeof(ulong))
+        {
+            ulong difference = Unsafe.ReadUnaligned<ulong>(at) ^ Unsafe.ReadUnaligned<ulong>(match);
+            if (difference != 0)
+            {
+                int equal = BitConverter.IsLittleEndian ? BitOperations.TrailingZeroCount(difference) : BitOperations.LeadingZeroCount(difference);
+                return (int)(at - start) + (equal >> 3);
+            }
+
+            at += sizeof(ulong);
+            match += sizeof(ulong);
+        }
+
+        while (at < end && *at == *match)
+        {
+            at++;
+            match++;
+        }
+
+        return (int)(at - start);
+    }
+
+    /// <summary>Token, length of the literals, literals. The lower half of the token is left to the match.</summary>
+    private static byte* WriteLiterals(byte* literals, int count, byte* output, out byte* token)
+    {
+        token = output;
+        output = WriteLength(count, output + 1, output, 4);
+        if (count > 4 * sizeof(ulong))
+        {
+            Buffer.MemoryCopy(literals, output, count, count);
+            return output + count;
+        }
+
+        // In whole words: a match follows, so at least 12 more bytes of the source and some of the output are there.
+        for (int i = 0; i < count; i += sizeof(ulong))
+        {
+            Unsafe.WriteUnaligned(output + i, Unsafe.ReadUnaligned<ulong>(literals + i));
+        }
+
+        return output + count;
+    }
+
+    private static byte* WriteMatch(int offset, int extra, byte* output, byte* token)
+    {
+        BinaryPrimitives.WriteUInt16LittleEndian(new Span<byte>(output, sizeof(ushort)), (ushort)offset);
+        return WriteLength(extra, output + sizeof(ushort), token, 0);
+    }
+
+    /// <summary>A length: up to 14 in four bits of the token, at <paramref name="shift"/> (the literals' overwrite the token, they come first), the rest in bytes of up to 255.</summary>
+    private static byte* WriteLength(int length, byte* output, byte* token, int shift)
+    {
+        int before = shift == 0 ? *token : 0;
+        if (length < LengthInToken)
+        {
+            *token = (byte)(before | (length << shift));
+            return output;
+        }
+
+        *token = (byte)(before | (LengthInToken << shift));
+        for (length -= LengthInToken; length >= byte.MaxValue; length -= byte.MaxValue)
+        {
+            *output++ = byte.MaxValue;
+        }
+
+        *output++ = (byte)length;
+        return output;
     }
 }
