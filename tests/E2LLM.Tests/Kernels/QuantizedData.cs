@@ -13,10 +13,11 @@ internal static unsafe class QuantizedData
         TensorType.Q8_0, TensorType.Q4_0, TensorType.Q4_1, TensorType.Q5_0, TensorType.Q5_1, TensorType.Q4_K, TensorType.Q5_K, TensorType.Q6_K,
     ];
 
-    public static readonly string[] Paths = ["AvxVnni", "Avx2", "Vector128", "Scalar"];
+    public static readonly string[] Paths = ["Avx512", "AvxVnni", "Avx2", "Vector128", "Scalar"];
 
     public static bool IsSupported(string path) => path switch
     {
+        "Avx512" => Avx512BW.IsSupported,
         "AvxVnni" => AvxVnni.IsSupported,
         "Avx2" => Avx2.IsSupported,
         "Vector128" => Vector128Dot<Bits8>.IsSupported,
@@ -90,84 +91,92 @@ internal static unsafe class QuantizedData
         return (quants, scales, sums, [.. quants.Select((quant, i) => quant * scales[i / block])]);
     }
 
-    /// <summary>Product of rows [8 firstGroup, 8 endGroup) by one path.</summary>
+    /// <summary>Product of rows [16 firstGroup, 16 endGroup) by one path.</summary>
     public static void Multiply(
         string path, TensorType type, byte* weights, int rows, int columns, int firstGroup, int endGroup, sbyte* quants, float* scales, int* sums, int tokens, float* y)
     {
-        var x = new QuantizedActivations(quants, scales, sums);
-        var x256 = new SuperBlockActivations(quants, scales, (short*)sums);
-        var call = new MatMulQuantized.Call(weights, rows, columns, firstGroup, endGroup, x, tokens, y, rows);
-        var superCall = new MatMulSuperBlock.Call(weights, rows, columns, firstGroup, endGroup, x256, tokens, y, rows);
+        var blocks = new RowProduct<QuantizedActivations>(weights, rows, columns, firstGroup, endGroup, new QuantizedActivations(quants, scales, sums), tokens, y, rows);
+        var superBlocks = new RowProduct<SuperBlockActivations>(
+            weights, rows, columns, firstGroup, endGroup, new SuperBlockActivations(quants, scales, (short*)sums), tokens, y, rows);
         switch (type)
         {
             case TensorType.Q8_0:
-                Blocks<Bits8, Q8_0Format>(path, call);
+                Blocks<Bits8, Q8_0Format>(path, blocks);
                 break;
             case TensorType.Q4_0:
-                Blocks<Bits4, Q4_0Format>(path, call);
+                Blocks<Bits4, Q4_0Format>(path, blocks);
                 break;
             case TensorType.Q4_1:
-                Blocks<Bits4, Q4_1Format>(path, call);
+                Blocks<Bits4, Q4_1Format>(path, blocks);
                 break;
             case TensorType.Q5_0:
-                Blocks<Bits5, Q5_0Format>(path, call);
+                Blocks<Bits5, Q5_0Format>(path, blocks);
                 break;
             case TensorType.Q5_1:
-                Blocks<Bits5, Q5_1Format>(path, call);
+                Blocks<Bits5, Q5_1Format>(path, blocks);
                 break;
             case TensorType.Q4_K:
-                SuperBlocks<Bits4, Q4_KFormat>(path, superCall);
+                SuperBlocks<Bits4, Q4_KFormat>(path, superBlocks);
                 break;
             case TensorType.Q5_K:
-                SuperBlocks<Bits5, Q5_KFormat>(path, superCall);
+                SuperBlocks<Bits5, Q5_KFormat>(path, superBlocks);
                 break;
             default:
-                SuperBlocks<Bits6, Q6_KFormat>(path, superCall);
+                SuperBlocks<Bits6, Q6_KFormat>(path, superBlocks);
                 break;
         }
     }
 
-    private static void Blocks<TLayout, TFormat>(string path, MatMulQuantized.Call call)
+    private static void Blocks<TLayout, TFormat>(string path, RowProduct<QuantizedActivations> product)
         where TLayout : IQuantLayout
         where TFormat : IQuantizedFormat<TLayout>
     {
         switch (path)
         {
-            case "AvxVnni":
-                MatMulQuantized.Run<TLayout, TFormat, AvxVnniDot>(call);
+            case "Avx512" when TLayout.MaxQuant < 128:
+                product.Run<QuantizedTile512<TLayout, TFormat>>();
                 break;
-            case "Avx2" when TLayout.FillsByte:
-                MatMulQuantized.Run<TLayout, TFormat, Avx2SignedDot>(call);
+            case "Avx512":
+                MatMulQuantized.Multiply<TLayout, TFormat>(product);
+                break;
+            case "AvxVnni":
+                product.Run<QuantizedTile<TLayout, TFormat, AvxVnniDot>>();
+                break;
+            case "Avx2" when TLayout.MaxQuant > 127:
+                product.Run<QuantizedTile<TLayout, TFormat, Avx2SignedDot>>();
                 break;
             case "Avx2":
-                MatMulQuantized.Run<TLayout, TFormat, Avx2Dot>(call);
+                product.Run<QuantizedTile<TLayout, TFormat, Avx2Dot>>();
                 break;
             case "Vector128":
-                MatMulQuantized.Run<TLayout, TFormat, Vector128Dot<TLayout>>(call);
+                product.Run<QuantizedTile<TLayout, TFormat, Vector128Dot<TLayout>>>();
                 break;
             default:
-                MatMulQuantized.RunScalar<TLayout, TFormat>(call);
+                product.Run<QuantizedTileScalar<TLayout, TFormat>>();
                 break;
         }
     }
 
-    private static void SuperBlocks<TLayout, TFormat>(string path, MatMulSuperBlock.Call call)
+    private static void SuperBlocks<TLayout, TFormat>(string path, RowProduct<SuperBlockActivations> product)
         where TLayout : IQuantLayout
         where TFormat : ISuperBlockFormat<TLayout>
     {
         switch (path)
         {
+            case "Avx512":
+                product.Run<SuperBlockTile512<TLayout, TFormat>>();
+                break;
             case "AvxVnni":
-                MatMulSuperBlock.Run<TLayout, TFormat, AvxVnniDot>(call);
+                product.Run<SuperBlockTile<TLayout, TFormat, AvxVnniDot>>();
                 break;
             case "Avx2":
-                MatMulSuperBlock.Run<TLayout, TFormat, Avx2Dot>(call);
+                product.Run<SuperBlockTile<TLayout, TFormat, Avx2Dot>>();
                 break;
             case "Vector128":
-                MatMulSuperBlock.Run<TLayout, TFormat, Vector128Dot<TLayout>>(call);
+                product.Run<SuperBlockTile<TLayout, TFormat, Vector128Dot<TLayout>>>();
                 break;
             default:
-                MatMulSuperBlock.RunScalar<TLayout, TFormat>(call);
+                product.Run<SuperBlockTileScalar<TLayout, TFormat>>();
                 break;
         }
     }

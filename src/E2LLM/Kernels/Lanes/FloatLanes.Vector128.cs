@@ -16,21 +16,17 @@ internal readonly unsafe struct FloatLanes128 : IFloatLanes<Vector128<float>>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> Load(float* source) => Vector128.Load(source);
 
-    // Integers only, so that no subnormal float is ever met: the exponent is moved from bias 15 to bias 127. Subnormal halves
-    // get the exponent of 2^-14 and lose its implied one by a subtraction of normal numbers; infinities and NaN get 112 more.
+    // No subnormal float is ever met: the exponent is moved from bias 15 to bias 127, which reads a subnormal half m * 2^-24 as 2^-15 + m * 2^-25. Doubling that and
+    // taking 2^-14 away gives what it means, and less than the half itself just where it is subnormal: hence the minimum. Infinities and NaN are moved once more.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> LoadHalf(ushort* source)
     {
-        Vector128<uint> half = WidenLoad(source);
-        Vector128<uint> sign = (half & Vector128.Create(0x8000u)) << 16;
-        Vector128<uint> magnitude = (half & Vector128.Create(0x7FFFu)) << 13;
-        Vector128<uint> exponent = magnitude & Vector128.Create(0x0F80_0000u);
-        Vector128<uint> moved = magnitude + Vector128.Create(0x3800_0000u);
-        Vector128<uint> special = moved + Vector128.Create(0x3800_0000u);
-        Vector128<uint> small = (Vector128.AsSingle(moved + Vector128.Create(0x0080_0000u)) - Vector128.Create(6.103515625e-05f)).AsUInt32();
-        Vector128<uint> result = Vector128.ConditionalSelect(Vector128.Equals(exponent, Vector128<uint>.Zero), small, moved);
-        result = Vector128.ConditionalSelect(Vector128.Equals(exponent, Vector128.Create(0x0F80_0000u)), special, result);
-        return (result | sign).AsSingle();
+        Vector128<int> shifted = Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(ulong*)source).AsInt16()) << 13;
+        Vector128<int> magnitude = shifted & Vector128.Create(0x0FFF_E000);
+        Vector128<float> normal = (magnitude + Vector128.Create(0x3800_0000)).AsSingle();
+        Vector128<int> finite = Vector128.MinNative(normal, Vector128.MultiplyAddEstimate(normal, Vector128.Create(2f), Vector128.Create(-6.103515625e-05f))).AsInt32();
+        Vector128<int> special = Vector128.GreaterThan(magnitude, Vector128.Create(0x0F7F_E000)) & Vector128.Create(0x3800_0000);
+        return ((finite + special) | (shifted & Vector128.Create(int.MinValue))).AsSingle();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -16,21 +16,17 @@ internal readonly unsafe struct FloatLanes256 : IFloatLanes<Vector256<float>>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Load(float* source) => Vector256.Load(source);
 
-    // Integers only, so that no subnormal float is ever met: the exponent is moved from bias 15 to bias 127. Subnormal halves
-    // get the exponent of 2^-14 and lose its implied one by a subtraction of normal numbers; infinities and NaN get 112 more.
+    // No subnormal float is ever met: the exponent is moved from bias 15 to bias 127, which reads a subnormal half m * 2^-24 as 2^-15 + m * 2^-25. Doubling that and
+    // taking 2^-14 away gives what it means, and less than the half itself just where it is subnormal: hence the minimum. Infinities and NaN are moved once more.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> LoadHalf(ushort* source)
     {
-        Vector256<uint> half = WidenLoad(source);
-        Vector256<uint> sign = (half & Vector256.Create(0x8000u)) << 16;
-        Vector256<uint> magnitude = (half & Vector256.Create(0x7FFFu)) << 13;
-        Vector256<uint> exponent = magnitude & Vector256.Create(0x0F80_0000u);
-        Vector256<uint> moved = magnitude + Vector256.Create(0x3800_0000u);
-        Vector256<uint> special = moved + Vector256.Create(0x3800_0000u);
-        Vector256<uint> small = (Vector256.AsSingle(moved + Vector256.Create(0x0080_0000u)) - Vector256.Create(6.103515625e-05f)).AsUInt32();
-        Vector256<uint> result = Vector256.ConditionalSelect(Vector256.Equals(exponent, Vector256<uint>.Zero), small, moved);
-        result = Vector256.ConditionalSelect(Vector256.Equals(exponent, Vector256.Create(0x0F80_0000u)), special, result);
-        return (result | sign).AsSingle();
+        Vector256<int> shifted = Vector256.WidenLower(Vector128.Load((short*)source).ToVector256Unsafe()) << 13;
+        Vector256<int> magnitude = shifted & Vector256.Create(0x0FFF_E000);
+        Vector256<float> normal = (magnitude + Vector256.Create(0x3800_0000)).AsSingle();
+        Vector256<int> finite = Vector256.MinNative(normal, Vector256.MultiplyAddEstimate(normal, Vector256.Create(2f), Vector256.Create(-6.103515625e-05f))).AsInt32();
+        Vector256<int> special = Vector256.GreaterThan(magnitude, Vector256.Create(0x0F7F_E000)) & Vector256.Create(0x3800_0000);
+        return ((finite + special) | (shifted & Vector256.Create(int.MinValue))).AsSingle();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -16,21 +16,17 @@ internal readonly unsafe struct FloatLanes512 : IFloatLanes<Vector512<float>>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> Load(float* source) => Vector512.Load(source);
 
-    // Integers only, so that no subnormal float is ever met: the exponent is moved from bias 15 to bias 127. Subnormal halves
-    // get the exponent of 2^-14 and lose its implied one by a subtraction of normal numbers; infinities and NaN get 112 more.
+    // No subnormal float is ever met: the exponent is moved from bias 15 to bias 127, which reads a subnormal half m * 2^-24 as 2^-15 + m * 2^-25. Doubling that and
+    // taking 2^-14 away gives what it means, and less than the half itself just where it is subnormal: hence the minimum. Infinities and NaN are moved once more.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> LoadHalf(ushort* source)
     {
-        Vector512<uint> half = WidenLoad(source);
-        Vector512<uint> sign = (half & Vector512.Create(0x8000u)) << 16;
-        Vector512<uint> magnitude = (half & Vector512.Create(0x7FFFu)) << 13;
-        Vector512<uint> exponent = magnitude & Vector512.Create(0x0F80_0000u);
-        Vector512<uint> moved = magnitude + Vector512.Create(0x3800_0000u);
-        Vector512<uint> special = moved + Vector512.Create(0x3800_0000u);
-        Vector512<uint> small = (Vector512.AsSingle(moved + Vector512.Create(0x0080_0000u)) - Vector512.Create(6.103515625e-05f)).AsUInt32();
-        Vector512<uint> result = Vector512.ConditionalSelect(Vector512.Equals(exponent, Vector512<uint>.Zero), small, moved);
-        result = Vector512.ConditionalSelect(Vector512.Equals(exponent, Vector512.Create(0x0F80_0000u)), special, result);
-        return (result | sign).AsSingle();
+        Vector512<int> shifted = Vector512.WidenLower(Vector256.Load((short*)source).ToVector512Unsafe()) << 13;
+        Vector512<int> magnitude = shifted & Vector512.Create(0x0FFF_E000);
+        Vector512<float> normal = (magnitude + Vector512.Create(0x3800_0000)).AsSingle();
+        Vector512<int> finite = Vector512.MinNative(normal, Vector512.MultiplyAddEstimate(normal, Vector512.Create(2f), Vector512.Create(-6.103515625e-05f))).AsInt32();
+        Vector512<int> special = Vector512.GreaterThan(magnitude, Vector512.Create(0x0F7F_E000)) & Vector512.Create(0x3800_0000);
+        return ((finite + special) | (shifted & Vector512.Create(int.MinValue))).AsSingle();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

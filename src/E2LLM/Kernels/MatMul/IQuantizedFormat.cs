@@ -2,20 +2,23 @@ using System.Runtime.Intrinsics;
 
 namespace E2LLM.Kernels.MatMul;
 
-/// <summary>How the quants of 8 rows x 32 columns lie after loading, and how they become unsigned bytes.</summary>
+/// <summary>
+/// How the quants of 16 rows x 32 columns lie after loading, and how they become unsigned bytes. A line is 64 bytes: four neighbouring columns of each of the
+/// 16 rows, <c>[16 rows][4 bytes]</c>; a step is four columns.
+/// </summary>
 internal unsafe interface IQuantLayout
 {
-    /// <summary>Bytes of the packed quants of 8 rows x 32 columns.</summary>
+    /// <summary>Bytes of the packed quants of 16 rows x 32 columns.</summary>
     static abstract int QuantBytes { get; }
 
-    /// <summary>Whether unsigned quants fill all 8 bits: sums of two products could then overflow 16 bits.</summary>
-    static abstract bool FillsByte { get; }
+    /// <summary>The largest unsigned quant: 15, 31, 63 or 255. Sums of two products with 255 could overflow 16 bits.</summary>
+    static abstract int MaxQuant { get; }
 
-    /// <summary>Columns <c>4 * step .. 4 * step + 3</c> of all 8 rows as 8 x 4 unsigned bytes; step 0 to 3.</summary>
-    static abstract Vector256<byte> LoadLow(byte* quants, int step);
+    /// <summary>Columns <c>4 * step .. 4 * step + 3</c> of rows 0 to 7 as 8 x 4 unsigned bytes; step 0 to 7. Pass <c>quants + 32</c> for rows 8 to 15.</summary>
+    static abstract Vector256<byte> Load256(byte* quants, int step);
 
-    /// <summary>Columns <c>16 + 4 * step .. 16 + 4 * step + 3</c> of all 8 rows; step 0 to 3.</summary>
-    static abstract Vector256<byte> LoadHigh(byte* quants, int step);
+    /// <summary>The same columns of all 16 rows.</summary>
+    static abstract Vector512<byte> Load512(byte* quants, int step);
 
     /// <summary>The plain twin of both: one unsigned quant.</summary>
     static abstract int Get(byte* quants, int row, int column);

@@ -16,7 +16,7 @@ internal readonly struct Vector128Dot<TLayout> : IIntegerDot
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<int> Start(int activationSum, int bias) =>
-        TLayout.FillsByte ? Vector256<int>.Zero : Vector256.Create(-bias * activationSum);
+        TLayout.MaxQuant > 127 ? Vector256<int>.Zero : Vector256.Create(-bias * activationSum);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<int> Add(Vector256<int> sum, Vector256<byte> weights, Vector256<sbyte> activations) => Vector256.Create(
@@ -41,7 +41,7 @@ internal readonly struct Vector128Dot<TLayout> : IIntegerDot
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector128<int> Half(Vector128<int> sum, Vector128<byte> weights, Vector128<sbyte> activations)
     {
-        Vector128<sbyte> signed = (TLayout.FillsByte ? weights ^ Vector128.Create((byte)0x80) : weights).AsSByte();
+        Vector128<sbyte> signed = (TLayout.MaxQuant > 127 ? weights ^ Vector128.Create((byte)0x80) : weights).AsSByte();
         if (Dp.IsSupported)
         {
             return Dp.DotProduct(sum, signed, activations);

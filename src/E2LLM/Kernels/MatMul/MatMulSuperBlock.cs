@@ -3,125 +3,33 @@ using System.Runtime.Intrinsics.X86;
 namespace E2LLM.Kernels.MatMul;
 
 /// <summary>Products of K-type weights with quantised activations. The one place that chooses the instructions for them.</summary>
-/// <remarks>
-/// Shapes: weights packed by <see cref="PackedSuperBlockRows"/>; y <c>[tokens][yStride]</c>, row-major, not overlapping the inputs. Numerics: see
-/// <see cref="SuperBlockTile"/>; a call may be cut anywhere along groups or tokens without changing a bit.
-/// </remarks>
-internal static unsafe class MatMulSuperBlock
+/// <remarks>Shapes: weights packed by <see cref="PackedSuperBlockRows"/>. Numerics: see <see cref="SuperBlockTile{TLayout, TFormat, TDot}"/>; every choice gives the same order of additions.</remarks>
+internal static class MatMulSuperBlock
 {
-    private const int GroupRows = PackedQuantizedRows.GroupRows;
-
-    // Activations of a block of tokens stay in the second-level cache while the weights stream past.
-    private const int TokenBlockBytes = 512 * 1024;
-
-    /// <summary>Multiplies the rows of groups <c>[firstGroup, endGroup)</c> with all tokens, by the best instructions the machine has.</summary>
-    internal static void Multiply<TLayout, TFormat>(in Call call)
+    /// <summary>Runs a product by the best instructions the machine has.</summary>
+    internal static void Multiply<TLayout, TFormat>(in RowProduct<SuperBlockActivations> product)
         where TLayout : IQuantLayout
         where TFormat : ISuperBlockFormat<TLayout>
     {
-        if (AvxVnni.IsSupported)
+        if (Avx512BW.IsSupported)
         {
-            Run<TLayout, TFormat, AvxVnniDot>(call);
+            product.Run<SuperBlockTile512<TLayout, TFormat>>();
+        }
+        else if (AvxVnni.IsSupported)
+        {
+            product.Run<SuperBlockTile<TLayout, TFormat, AvxVnniDot>>();
         }
         else if (Avx2.IsSupported)
         {
-            Run<TLayout, TFormat, Avx2Dot>(call);
+            product.Run<SuperBlockTile<TLayout, TFormat, Avx2Dot>>();
         }
         else if (Vector128Dot<TLayout>.IsSupported)
         {
-            Run<TLayout, TFormat, Vector128Dot<TLayout>>(call);
+            product.Run<SuperBlockTile<TLayout, TFormat, Vector128Dot<TLayout>>>();
         }
         else
         {
-            RunScalar<TLayout, TFormat>(call);
+            product.Run<SuperBlockTileScalar<TLayout, TFormat>>();
         }
-    }
-
-    /// <summary>The plain twin.</summary>
-    internal static void RunScalar<TLayout, TFormat>(in Call call)
-        where TLayout : IQuantLayout
-        where TFormat : ISuperBlockFormat<TLayout>
-    {
-        int endRow = Math.Min(call.EndGroup * GroupRows, call.Rows);
-        for (int row = call.FirstGroup * GroupRows; row < endRow; row++)
-        {
-            byte* group = call.Group<TLayout, TFormat>(row / GroupRows);
-            for (int token = 0; token < call.Tokens; token++)
-            {
-                call.Y[(token * call.YStride) + row] =
-                    SuperBlockTileScalar.Run<TLayout, TFormat>(group, row % GroupRows, call.Columns, call.X.From(token, call.Columns));
-            }
-        }
-    }
-
-    /// <summary>By instructions of the caller's choice: for tests.</summary>
-    internal static void Run<TLayout, TFormat, TDot>(in Call call)
-        where TLayout : IQuantLayout
-        where TFormat : ISuperBlockFormat<TLayout>
-        where TDot : IIntegerDot
-    {
-        int block = Math.Max(4, TokenBlockBytes / Math.Max(1, call.Columns) / 4 * 4);
-        for (int token = 0; token < call.Tokens; token += block)
-        {
-            int tokenEnd = Math.Min(token + block, call.Tokens);
-            for (int group = call.FirstGroup; group < call.EndGroup; group += 2)
-            {
-                TwoGroups<TLayout, TFormat, TDot>(call, group, token, tokenEnd);
-            }
-        }
-    }
-
-    private static void TwoGroups<TLayout, TFormat, TDot>(in Call call, int group, int token, int tokenEnd)
-        where TLayout : IQuantLayout
-        where TFormat : ISuperBlockFormat<TLayout>
-        where TDot : IIntegerDot
-    {
-        int row = group * GroupRows, rowCount = Math.Min(Math.Min(2, call.EndGroup - group) * GroupRows, call.Rows - row);
-        byte* group0 = call.Group<TLayout, TFormat>(group);
-
-        // A missing second group is the first again; rows past the end go to a scratch.
-        byte* group1 = rowCount > GroupRows ? call.Group<TLayout, TFormat>(group + 1) : group0;
-        bool whole = rowCount == 2 * GroupRows;
-        float* scratch = stackalloc float[4 * 2 * GroupRows];
-        for (; token < tokenEnd; token += 4)
-        {
-            int count = Math.Min(4, tokenEnd - token);
-            SuperBlockActivations x = call.X.From(token, call.Columns);
-            float* y = call.Y + (token * call.YStride) + row, target = whole ? y : scratch;
-            nint stride = whole ? call.YStride : 2 * GroupRows;
-            if (count == 1)
-            {
-                SuperBlockTile.Run1x1<TLayout, TFormat, TDot>(group0, call.Columns, x, target);
-                SuperBlockTile.Run1x1<TLayout, TFormat, TDot>(group1, call.Columns, x, target + GroupRows);
-            }
-            else
-            {
-                SuperBlockTile.Run2x4<TLayout, TFormat, TDot>(group0, group1, call.Columns, x, count, target, stride, GroupRows);
-            }
-
-            for (int t = 0; !whole && t < count; t++)
-            {
-                new ReadOnlySpan<float>(scratch + (t * stride), rowCount).CopyTo(new Span<float>(y + (t * call.YStride), rowCount));
-            }
-        }
-    }
-
-    /// <summary>The arguments of one call; see <see cref="MatMulQuantized"/>.</summary>
-    internal readonly struct Call(
-        byte* weights, int rows, int columns, int firstGroup, int endGroup, SuperBlockActivations x, int tokens, float* y, nint yStride)
-    {
-        internal readonly byte* Weights = weights;
-        internal readonly int Rows = rows;
-        internal readonly int Columns = columns;
-        internal readonly int FirstGroup = firstGroup;
-        internal readonly int EndGroup = endGroup;
-        internal readonly SuperBlockActivations X = x;
-        internal readonly int Tokens = tokens;
-        internal readonly float* Y = y;
-        internal readonly nint YStride = yStride;
-
-        internal byte* Group<TLayout, TFormat>(int group)
-            where TLayout : IQuantLayout
-            where TFormat : ISuperBlockFormat<TLayout> => Weights + (group * PackedSuperBlockRows.GroupBytes<TLayout, TFormat>(Columns));
     }
 }

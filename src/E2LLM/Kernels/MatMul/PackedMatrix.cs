@@ -5,8 +5,8 @@ namespace E2LLM.Kernels.MatMul;
 /// </summary>
 internal static unsafe class PackedMatrix
 {
-    /// <summary>Rows that a product may be split at: a whole number of groups of every type.</summary>
-    internal const int SplitRows = 16;
+    /// <summary>Rows that a product may be split at: a whole number of groups of every type, and of the widest tiles.</summary>
+    internal const int SplitRows = 32;
 
     private static readonly RowPacking
         F32 = new FloatRowPacking(TensorType.F32, sizeof(float)),

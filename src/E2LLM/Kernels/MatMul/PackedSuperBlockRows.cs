@@ -1,9 +1,9 @@
 namespace E2LLM.Kernels.MatMul;
 
 /// <summary>
-/// How rows of K types lie after loading: groups of 8 rows; a group holds, for each super-block of 256 columns, the quants of its eight sub-blocks of 32 (each as
-/// the layout says), then scales as signed bytes <c>[8 or 16][8 rows]</c>, minima as bytes <c>[8][8 rows]</c> where the format has them, and the half-precision
-/// factors <c>[1 or 2][8 rows]</c>. The last group is filled up with zero rows; every group starts on a cache line.
+/// How rows of K types lie after loading: groups of 16 rows; a group holds, for each super-block of 256 columns, the quants of its eight sub-blocks of 32 (each as
+/// the layout says), then scales as signed bytes <c>[8][16 rows][1 or 2]</c>, minima as bytes <c>[8][16 rows]</c> where the format has them, and the half-precision
+/// factors <c>[1 or 2][16 rows]</c>. The last group is filled up with zero rows; every group starts on a cache line.
 /// </summary>
 internal static unsafe class PackedSuperBlockRows
 {
@@ -89,27 +89,32 @@ internal static unsafe class PackedSuperBlockRows
         where TLayout : IQuantLayout
         where TFormat : ISuperBlockFormat<TLayout>
     {
-        Column((byte*)scales, packed + ScalesOffset<TLayout>() + row, SubBlocks * TFormat.ScalesPerSubBlock, pack);
-        if (TFormat.HasMinima)
+        for (int i = 0; i < TFormat.ScalesPerSubBlock; i++)
         {
-            Column(minima, packed + MinimaOffset<TLayout, TFormat>() + row, SubBlocks, pack);
+            byte* first = packed + ScalesOffset<TLayout>() + (row * TFormat.ScalesPerSubBlock) + i;
+            Column((byte*)scales + i, TFormat.ScalesPerSubBlock, first, GroupRows * TFormat.ScalesPerSubBlock, SubBlocks, pack);
         }
 
-        Column(factors, (ushort*)(packed + FactorsOffset<TLayout, TFormat>()) + row, TFormat.HasMinima ? 2 : 1, pack);
+        if (TFormat.HasMinima)
+        {
+            Column(minima, 1, packed + MinimaOffset<TLayout, TFormat>() + row, GroupRows, SubBlocks, pack);
+        }
+
+        Column(factors, 1, (ushort*)(packed + FactorsOffset<TLayout, TFormat>()) + row, GroupRows, TFormat.HasMinima ? 2 : 1, pack);
     }
 
-    private static void Column<T>(T* dense, T* strided, int count, bool pack)
+    private static void Column<T>(T* dense, int denseStride, T* spread, int spreadStride, int count, bool pack)
         where T : unmanaged
     {
         for (int i = 0; i < count; i++)
         {
             if (pack)
             {
-                strided[i * GroupRows] = dense[i];
+                spread[i * spreadStride] = dense[i * denseStride];
             }
             else
             {
-                dense[i] = strided[i * GroupRows];
+                dense[i * denseStride] = spread[i * spreadStride];
             }
         }
     }

@@ -6,13 +6,19 @@ namespace E2LLM.Kernels.MatMul;
 /// <summary>A hint to the memory system; changes no result. Does nothing where the machine has no such instruction.</summary>
 internal static unsafe class Prefetch
 {
-    /// <summary>Asks for a cache line; any address is allowed, even one past a buffer.</summary>
+    // How far ahead of the loads a line is asked for: the hardware's own prefetch stops at each page.
+    private const int Distance = 8192;
+
+    /// <summary>Asks for the lines that lie a fixed distance after <c>[address, address + bytes)</c>; any address is allowed, even one past a buffer.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static void Line(byte* address)
+    internal static void Ahead(byte* address, int bytes)
     {
         if (Sse.IsSupported)
         {
-            Sse.Prefetch0(address);
+            for (int line = 0; line < bytes; line += 64)
+            {
+                Sse.Prefetch0(address + Distance + line);
+            }
         }
     }
 }

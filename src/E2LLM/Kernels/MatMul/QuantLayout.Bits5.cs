@@ -4,19 +4,30 @@ using System.Runtime.Intrinsics;
 namespace E2LLM.Kernels.MatMul;
 
 /// <summary>
-/// Nibbles as in <see cref="Bits4"/>, then one run of <c>[8 rows][4 bytes]</c> with the fifth bits: bit i of byte b belongs to column 4 i + b.
+/// Nibbles as in <see cref="Bits4"/>, then one line with the fifth bits: bit i of byte b belongs to column 4 i + b.
 /// </summary>
 internal readonly unsafe struct Bits5 : IQuantLayout
 {
-    public static int QuantBytes => 160;
+    public static int QuantBytes => 320;
 
-    public static bool FillsByte => false;
+    public static int MaxQuant => 31;
+
+    // Shifts of 16 bits drag bits from byte to byte; the mask drops them.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> Load256(byte* quants, int step)
+    {
+        Vector256<ushort> fifths = Vector256.Load(quants + Bits4.QuantBytes).AsUInt16();
+        Vector256<ushort> inPlace = step < 4 ? fifths << (4 - step) : fifths >> (step - 4);
+        return Bits4.Load256(quants, step) | (inPlace.AsByte() & Vector256.Create((byte)0x10));
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<byte> LoadLow(byte* quants, int step) => Bits4.LoadLow(quants, step) | Fifth(quants, step);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<byte> LoadHigh(byte* quants, int step) => Bits4.LoadHigh(quants, step) | Fifth(quants, step + 4);
+    public static Vector512<byte> Load512(byte* quants, int step)
+    {
+        Vector512<ushort> fifths = Vector512.Load(quants + Bits4.QuantBytes).AsUInt16();
+        Vector512<ushort> inPlace = step < 4 ? fifths << (4 - step) : fifths >> (step - 4);
+        return Bits4.Load512(quants, step) | (inPlace.AsByte() & Vector512.Create((byte)0x10));
+    }
 
     public static int Get(byte* quants, int row, int column) =>
         Bits4.Get(quants, row, column) | (((quants[Bits4.QuantBytes + (row * 4) + (column % 4)] >> (column / 4)) & 1) << 4);
@@ -32,9 +43,4 @@ internal readonly unsafe struct Bits5 : IQuantLayout
 
         ((uint*)(quants + Bits4.QuantBytes))[row] = fifths;
     }
-
-    // Shifts of 16 bits drag bits from byte to byte; the mask drops them.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<byte> Fifth(byte* quants, int bit) =>
-        (((Vector256.Load(quants + Bits4.QuantBytes).AsUInt16() >> bit) & Vector256.Create((ushort)0x0101)) << 4).AsByte();
 }

@@ -3,28 +3,28 @@ using System.Runtime.Intrinsics;
 
 namespace E2LLM.Kernels.MatMul;
 
-/// <summary>Whole bytes: eight runs of <c>[8 rows][4 columns]</c>.</summary>
+/// <summary>Whole bytes: eight lines.</summary>
 internal readonly unsafe struct Bits8 : IQuantLayout
 {
-    public static int QuantBytes => 256;
+    public static int QuantBytes => 512;
 
-    public static bool FillsByte => true;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<byte> LoadLow(byte* quants, int step) => Vector256.Load(quants + (step * 32));
+    public static int MaxQuant => 255;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<byte> LoadHigh(byte* quants, int step) => Vector256.Load(quants + 128 + (step * 32));
+    public static Vector256<byte> Load256(byte* quants, int step) => Vector256.Load(quants + (step * 64));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<byte> Load512(byte* quants, int step) => Vector512.Load(quants + (step * 64));
 
     public static int Get(byte* quants, int row, int column) => quants[Index(row, column)];
 
     public static void Put(byte* values, int row, byte* quants)
     {
-        for (int run = 0; run < 8; run++)
+        for (int line = 0; line < 8; line++)
         {
-            ((uint*)quants)[(run * 8) + row] = ((uint*)values)[run];
+            ((uint*)quants)[(line * 16) + row] = ((uint*)values)[line];
         }
     }
 
-    private static int Index(int row, int column) => (column / 4 * 32) + (row * 4) + (column % 4);
+    private static int Index(int row, int column) => (column / 4 * 64) + (row * 4) + (column % 4);
 }

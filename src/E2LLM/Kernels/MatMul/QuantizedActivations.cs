@@ -3,13 +3,13 @@ namespace E2LLM.Kernels.MatMul;
 /// <summary>
 /// Where quantised activations lie: quants <c>[tokens][columns]</c>, scales and sums <c>[tokens][columns / 32]</c>, row-major. Borrowed pointers.
 /// </summary>
-internal readonly unsafe struct QuantizedActivations(sbyte* quants, float* scales, int* sums)
+internal readonly unsafe struct QuantizedActivations(sbyte* quants, float* scales, int* sums) : IActivationRows<QuantizedActivations>
 {
     internal readonly sbyte* Quants = quants;
     internal readonly float* Scales = scales;
     internal readonly int* Sums = sums;
 
     /// <summary>The same buffers from a later token on.</summary>
-    internal QuantizedActivations From(nint token, int columns) => new(
+    public QuantizedActivations From(nint token, int columns) => new(
         Quants + (token * columns), Scales + (token * (columns / PackedQuantizedRows.BlockColumns)), Sums + (token * (columns / PackedQuantizedRows.BlockColumns)));
 }

@@ -61,7 +61,7 @@ internal sealed unsafe class QuantizedRowPacking<TLayout, TFormat> : RowPacking
         PackedQuantizedRows.UnpackRow<TLayout, TFormat>(group, row, columns, stored, rowBytes);
 
     internal override void Multiply(byte* weights, int rows, int columns, int firstGroup, int endGroup, Activations x, int tokens, float* y, nint yStride) =>
-        MatMulQuantized.Multiply<TLayout, TFormat>(weights, rows, columns, firstGroup, endGroup, x.Blocks32, tokens, y, yStride);
+        MatMulQuantized.Multiply<TLayout, TFormat>(new RowProduct<QuantizedActivations>(weights, rows, columns, firstGroup, endGroup, x.Blocks32, tokens, y, yStride));
 }
 
 /// <summary>K types: <see cref="PackedSuperBlockRows"/>.</summary>
@@ -82,5 +82,5 @@ internal sealed unsafe class SuperBlockRowPacking<TLayout, TFormat> : RowPacking
         PackedSuperBlockRows.UnpackRow<TLayout, TFormat>(group, row, columns, stored, rowBytes);
 
     internal override void Multiply(byte* weights, int rows, int columns, int firstGroup, int endGroup, Activations x, int tokens, float* y, nint yStride) =>
-        MatMulSuperBlock.Multiply<TLayout, TFormat>(new MatMulSuperBlock.Call(weights, rows, columns, firstGroup, endGroup, x.Blocks256, tokens, y, yStride));
+        MatMulSuperBlock.Multiply<TLayout, TFormat>(new RowProduct<SuperBlockActivations>(weights, rows, columns, firstGroup, endGroup, x.Blocks256, tokens, y, yStride));
 }

@@ -4,13 +4,13 @@ namespace E2LLM.Kernels.MatMul;
 /// Where activations quantised for K types lie: quants <c>[tokens][columns]</c>, scales <c>[tokens][columns / 256]</c>, sums of 16 neighbours
 /// <c>[tokens][columns / 16]</c>, row-major. Borrowed pointers.
 /// </summary>
-internal readonly unsafe struct SuperBlockActivations(sbyte* quants, float* scales, short* sums)
+internal readonly unsafe struct SuperBlockActivations(sbyte* quants, float* scales, short* sums) : IActivationRows<SuperBlockActivations>
 {
     internal readonly sbyte* Quants = quants;
     internal readonly float* Scales = scales;
     internal readonly short* Sums = sums;
 
     /// <summary>The same buffers from a later token on.</summary>
-    internal SuperBlockActivations From(nint token, int columns) =>
+    public SuperBlockActivations From(nint token, int columns) =>
         new(Quants + (token * columns), Scales + (token * (columns / PackedSuperBlockRows.BlockColumns)), Sums + (token * (columns / 16)));
 }

@@ -5,36 +5,32 @@ using E2LLM.Kernels.Lanes;
 namespace E2LLM.Kernels.MatMul;
 
 /// <summary>
-/// The inner loops of products of K types, eight rows in lanes: <c>y[t][r] = sum over super-blocks b ascending of
+/// The inner loops of products of K types, two vectors of eight rows in lanes: <c>y[t][r] = sum over super-blocks b ascending of
 /// d[r][b] * xScale[t][b] * (exact integer sum of scale * dot) - dMin[r][b] * xScale[t][b] * (exact integer sum of minimum * xSum)</c>.
 /// </summary>
 /// <remarks>
 /// Shapes: packed groups (<see cref="PackedSuperBlockRows"/>); activations as <see cref="Quantization.QuantizeActivations256"/> leaves them. Numerics: integers are
 /// exact and fit (at most 2^28); per output one float accumulator, super-blocks ascending, one multiply-add each, two with minima: the same bits in
-/// <see cref="Run2x4"/> and <see cref="Run1x1"/>. A missing token or group is passed as a copy of the first one, as in <see cref="FloatTile"/>.
+/// <see cref="RunFour"/> and <see cref="RunOne"/>.
 /// </remarks>
-internal static unsafe class SuperBlockTile
+internal readonly unsafe struct SuperBlockTile<TLayout, TFormat, TDot> : IRowTile<SuperBlockActivations>
+    where TLayout : IQuantLayout
+    where TFormat : ISuperBlockFormat<TLayout>
+    where TDot : IIntegerDot
 {
     private const int BlockColumns = PackedSuperBlockRows.BlockColumns;
 
-    // As in QuantizedTile.
-    private const int PrefetchBytes = 2048;
+    // Rows 8 to 15: their bytes in a line, their place among scales and outputs.
+    private const int HalfLine = 32;
+    private const int HalfRows = PackedQuantizedRows.GroupRows / 2;
 
-    /// <summary>Two groups and up to four tokens.</summary>
-    /// <param name="group0">First packed group.</param>
-    /// <param name="group1">Second packed group, or the first again.</param>
-    /// <param name="columns">Columns, a multiple of 256.</param>
-    /// <param name="x">Quantised activations of the first token.</param>
-    /// <param name="tokenCount">1 to 4.</param>
-    /// <param name="y">Output of the first row and token.</param>
-    /// <param name="yStride">Elements from token to token.</param>
-    /// <param name="secondGroup">Elements from an output of the first group to that of the second; 0 where there is none.</param>
+    public static int Groups => 1;
+
+    public static long GroupBytes(int columns) => PackedSuperBlockRows.GroupBytes<TLayout, TFormat>(columns);
+
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal static void Run2x4<TLayout, TFormat, TDot>(
+    public static void RunFour(
         byte* group0, byte* group1, int columns, SuperBlockActivations x, int tokenCount, float* y, nint yStride, nint secondGroup)
-        where TLayout : IQuantLayout
-        where TFormat : ISuperBlockFormat<TLayout>
-        where TDot : IIntegerDot
     {
         nint t1 = tokenCount > 1 ? 1 : 0, t2 = tokenCount > 2 ? 2 : 0, t3 = tokenCount > 3 ? 3 : 0;
         int blocks = columns / BlockColumns;
@@ -44,7 +40,7 @@ internal static unsafe class SuperBlockTile
         for (nint block = 0; block < blocks; block++)
         {
             Vector256<int> n00 = default, n01 = default, n02 = default, n03 = default, n10 = default, n11 = default, n12 = default, n13 = default;
-            byte* quants0 = group0, quants1 = group1;
+            byte* quants = group0;
 
             // A half is 16 columns. Where 32 share a scale, the sums of the first half run on into the second and are scaled there.
             Vector256<int> a00 = default, a01 = default, a02 = default, a03 = default, a10 = default, a11 = default, a12 = default, a13 = default;
@@ -62,8 +58,8 @@ internal static unsafe class SuperBlockTile
 
                 for (int step = 0; step < 4; step++)
                 {
-                    Vector256<byte> w0 = isHigh ? TLayout.LoadHigh(quants0, step) : TLayout.LoadLow(quants0, step);
-                    Vector256<byte> w1 = isHigh ? TLayout.LoadHigh(quants1, step) : TLayout.LoadLow(quants1, step);
+                    int inBlock = isHigh ? step + 4 : step;
+                    Vector256<byte> w0 = TLayout.Load256(quants, inBlock), w1 = TLayout.Load256(quants + HalfLine, inBlock);
                     Vector256<sbyte> v = Four(x0, step);
                     a00 = TDot.Add(a00, w0, v);
                     a10 = TDot.Add(a10, w1, v);
@@ -84,7 +80,7 @@ internal static unsafe class SuperBlockTile
                 x3 += 16;
                 if (isHigh || TFormat.ScalesPerSubBlock == 2)
                 {
-                    Vector256<int> scale0 = Scale<TLayout, TFormat>(group0, half), scale1 = Scale<TLayout, TFormat>(group1, half);
+                    Vector256<int> scale0 = Scale(group0, half, 0), scale1 = Scale(group0, half, HalfRows);
                     n00 += a00 * scale0;
                     n01 += a01 * scale0;
                     n02 += a02 * scale0;
@@ -97,117 +93,116 @@ internal static unsafe class SuperBlockTile
 
                 if (isHigh)
                 {
-                    quants0 += TLayout.QuantBytes;
-                    quants1 += TLayout.QuantBytes;
+                    quants += TLayout.QuantBytes;
                 }
             }
 
             float d0 = x.Scales[block], d1 = x.Scales[(t1 * blocks) + block], d2 = x.Scales[(t2 * blocks) + block], d3 = x.Scales[(t3 * blocks) + block];
-            f00 = Fold<TLayout, TFormat, TDot>(group0, n00, s0, d0, f00);
-            f01 = Fold<TLayout, TFormat, TDot>(group0, n01, s1, d1, f01);
-            f02 = Fold<TLayout, TFormat, TDot>(group0, n02, s2, d2, f02);
-            f03 = Fold<TLayout, TFormat, TDot>(group0, n03, s3, d3, f03);
-            f10 = Fold<TLayout, TFormat, TDot>(group1, n10, s0, d0, f10);
-            f11 = Fold<TLayout, TFormat, TDot>(group1, n11, s1, d1, f11);
-            f12 = Fold<TLayout, TFormat, TDot>(group1, n12, s2, d2, f12);
-            f13 = Fold<TLayout, TFormat, TDot>(group1, n13, s3, d3, f13);
+            f00 = Fold(group0, 0, n00, s0, d0, f00);
+            f01 = Fold(group0, 0, n01, s1, d1, f01);
+            f02 = Fold(group0, 0, n02, s2, d2, f02);
+            f03 = Fold(group0, 0, n03, s3, d3, f03);
+            f10 = Fold(group0, HalfRows, n10, s0, d0, f10);
+            f11 = Fold(group0, HalfRows, n11, s1, d1, f11);
+            f12 = Fold(group0, HalfRows, n12, s2, d2, f12);
+            f13 = Fold(group0, HalfRows, n13, s3, d3, f13);
             group0 += PackedSuperBlockRows.BlockBytes<TLayout, TFormat>();
-            group1 += PackedSuperBlockRows.BlockBytes<TLayout, TFormat>();
             s0 += 16;
             s1 += 16;
             s2 += 16;
             s3 += 16;
         }
 
-        Store(y, secondGroup, f00, f10);
-        Store(y + (t1 * yStride), secondGroup, f01, f11);
-        Store(y + (t2 * yStride), secondGroup, f02, f12);
-        Store(y + (t3 * yStride), secondGroup, f03, f13);
+        Store(y, f00, f10);
+        Store(y + (t1 * yStride), f01, f11);
+        Store(y + (t2 * yStride), f02, f12);
+        Store(y + (t3 * yStride), f03, f13);
     }
 
-    /// <summary>One group and one token, streaming the weights.</summary>
-    /// <inheritdoc cref="Run2x4"/>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal static void Run1x1<TLayout, TFormat, TDot>(byte* group0, int columns, SuperBlockActivations x, float* y)
-        where TLayout : IQuantLayout
-        where TFormat : ISuperBlockFormat<TLayout>
-        where TDot : IIntegerDot
+    public static void RunOne(byte* group, int columns, SuperBlockActivations x, float* y)
     {
-        Vector256<float> f = default;
+        Vector256<float> f0 = default, f1 = default;
         sbyte* x0 = x.Quants;
         short* sums = x.Sums;
         for (nint block = 0; block < columns / BlockColumns; block++)
         {
-            Vector256<int> n = default;
-            byte* quants = group0;
+            Vector256<int> n0 = default, n1 = default;
+            byte* quants = group;
             for (nint half = 0; half < 2 * PackedSuperBlockRows.SubBlocks; half += 2)
             {
-                Prefetch.Line(quants + PrefetchBytes);
-                Prefetch.Line(quants + PrefetchBytes + 64);
-                Vector256<int> a = TDot.Start(sums[half], TFormat.Bias), b = TDot.Start(sums[half + 1], TFormat.Bias);
-                for (int step = 0; step < 4; step++)
-                {
-                    a = TDot.Add(a, TLayout.LoadLow(quants, step), Four(x0, step));
-                    b = TDot.Add(b, TLayout.LoadHigh(quants, step), Four(x0, step + 4));
-                }
-
-                n += TFormat.ScalesPerSubBlock == 1
-                    ? (a + b) * Scale<TLayout, TFormat>(group0, half)
-                    : (a * Scale<TLayout, TFormat>(group0, half)) + (b * Scale<TLayout, TFormat>(group0, half + 1));
+                Prefetch.Ahead(quants, PackedSuperBlockRows.BlockBytes<TLayout, TFormat>() / PackedSuperBlockRows.SubBlocks);
+                n0 += SubBlock(group, quants, half, 0, x0, sums);
+                n1 += SubBlock(group, quants + HalfLine, half, HalfRows, x0, sums);
                 quants += TLayout.QuantBytes;
                 x0 += 32;
             }
 
-            f = Fold<TLayout, TFormat, TDot>(group0, n, sums, x.Scales[block], f);
-            group0 += PackedSuperBlockRows.BlockBytes<TLayout, TFormat>();
+            f0 = Fold(group, 0, n0, sums, x.Scales[block], f0);
+            f1 = Fold(group, HalfRows, n1, sums, x.Scales[block], f1);
+            group += PackedSuperBlockRows.BlockBytes<TLayout, TFormat>();
             sums += 16;
         }
 
-        f.Store(y);
+        Store(y, f0, f1);
+    }
+
+    // The scaled sum of one sub-block's 32 columns for eight rows from row on.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<int> SubBlock(byte* group, byte* quants, nint half, int row, sbyte* x, short* sums)
+    {
+        Vector256<int> a = TDot.Start(sums[half], TFormat.Bias), b = TDot.Start(sums[half + 1], TFormat.Bias);
+        for (int step = 0; step < 4; step++)
+        {
+            a = TDot.Add(a, TLayout.Load256(quants, step), Four(x, step));
+            b = TDot.Add(b, TLayout.Load256(quants, step + 4), Four(x, step + 4));
+        }
+
+        return TFormat.ScalesPerSubBlock == 1
+            ? (a + b) * Scale(group, half, row)
+            : (a * Scale(group, half, row)) + (b * Scale(group, half + 1, row));
     }
 
     // Four neighbouring activations in every lane: they meet four neighbouring columns of each row.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<sbyte> Four(sbyte* x, int step) => Vector256.Create(((int*)x)[step]).AsSByte();
 
-    // The scale of the 16 columns of one half.
+    // The scale of the 16 columns of one half, for eight rows from row on.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<int> Scale<TLayout, TFormat>(byte* group, nint half)
-        where TLayout : IQuantLayout
-        where TFormat : ISuperBlockFormat<TLayout>
+    private static Vector256<int> Scale(byte* group, nint half, int row)
     {
-        nint index = TFormat.ScalesPerSubBlock == 1 ? half / 2 : half;
-        Vector128<sbyte> bytes = Vector128.CreateScalarUnsafe(*(long*)(group + PackedSuperBlockRows.ScalesOffset<TLayout>() + (index * 8))).AsSByte();
-        return Vector256.WidenLower(Vector128.WidenLower(bytes).ToVector256Unsafe());
+        byte* scales = group + PackedSuperBlockRows.ScalesOffset<TLayout>() + (half / 2 * PackedQuantizedRows.GroupRows * TFormat.ScalesPerSubBlock);
+        if (TFormat.ScalesPerSubBlock == 1)
+        {
+            return Vector256.WidenLower(Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(long*)(scales + row)).AsSByte()).ToVector256Unsafe());
+        }
+
+        // Two bytes a row: the wanted one goes to the top of the lane and comes back with its sign.
+        Vector256<int> pairs = Vector256.WidenLower(Vector128.Load((short*)scales + row).ToVector256Unsafe());
+        return (half & 1) == 0 ? (pairs << 24) >> 24 : pairs >> 8;
     }
 
-    // Adds a finished super-block to an output's sum.
+    // Adds a finished super-block to an output's sum, for eight rows from row on.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<float> Fold<TLayout, TFormat, TDot>(byte* group, Vector256<int> scaled, short* sums, float activationScale, Vector256<float> sum)
-        where TLayout : IQuantLayout
-        where TFormat : ISuperBlockFormat<TLayout>
-        where TDot : IIntegerDot
+    private static Vector256<float> Fold(byte* group, int row, Vector256<int> scaled, short* sums, float activationScale, Vector256<float> sum)
     {
-        ushort* factors = (ushort*)(group + PackedSuperBlockRows.FactorsOffset<TLayout, TFormat>());
+        ushort* factors = (ushort*)(group + PackedSuperBlockRows.FactorsOffset<TLayout, TFormat>()) + row;
         Vector256<float> x = Vector256.Create(activationScale);
         sum = FloatLanes256.MultiplyAdd(Vector256.ConvertToSingle(scaled), FloatLanes256.LoadHalf(factors) * x, sum);
         return TFormat.HasMinima
-            ? FloatLanes256.MultiplyAdd(Vector256.ConvertToSingle(-Minima<TLayout, TFormat, TDot>(group, sums)), FloatLanes256.LoadHalf(factors + 8) * x, sum)
+            ? FloatLanes256.MultiplyAdd(Vector256.ConvertToSingle(-Minima(group, row, sums)), FloatLanes256.LoadHalf(factors + PackedQuantizedRows.GroupRows) * x, sum)
             : sum;
     }
 
     // Sum over sub-blocks of minimum * (sum of the first 16 activations + sum of the second): two 16-bit products at once.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<int> Minima<TLayout, TFormat, TDot>(byte* group, short* sums)
-        where TLayout : IQuantLayout
-        where TFormat : ISuperBlockFormat<TLayout>
-        where TDot : IIntegerDot
+    private static Vector256<int> Minima(byte* group, int row, short* sums)
     {
-        byte* minima = group + PackedSuperBlockRows.MinimaOffset<TLayout, TFormat>();
+        byte* minima = group + PackedSuperBlockRows.MinimaOffset<TLayout, TFormat>() + row;
         Vector256<int> result = default;
         for (int sub = 0; sub < PackedSuperBlockRows.SubBlocks; sub++)
         {
-            Vector128<byte> bytes = Vector128.CreateScalarUnsafe(((long*)minima)[sub]).AsByte();
+            Vector128<byte> bytes = Vector128.CreateScalarUnsafe(*(long*)(minima + (sub * PackedQuantizedRows.GroupRows))).AsByte();
             Vector256<uint> wide = Vector256.WidenLower(Vector128.WidenLower(bytes).ToVector256Unsafe());
             result = TDot.AddPairs(result, (wide | (wide << 16)).AsInt16(), Vector256.Create(((int*)sums)[sub]).AsInt16());
         }
@@ -216,9 +211,9 @@ internal static unsafe class SuperBlockTile
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Store(float* y, nint secondGroup, Vector256<float> first, Vector256<float> second)
+    private static void Store(float* y, Vector256<float> first, Vector256<float> second)
     {
         first.Store(y);
-        second.Store(y + secondGroup);
+        second.Store(y + HalfRows);
     }
 }

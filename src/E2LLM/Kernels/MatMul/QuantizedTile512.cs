@@ -1,0 +1,116 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+using E2LLM.Kernels.Lanes;
+
+namespace E2LLM.Kernels.MatMul;
+
+/// <summary>
+/// <see cref="QuantizedTile{TLayout, TFormat, TDot}"/> for AVX-512 and weights below 64: sixteen rows in lanes, products summed in 16 bits as long as they fit
+/// (<see cref="PairDot512{TLayout}"/>). The same sums in the same order.
+/// </summary>
+internal readonly unsafe struct QuantizedTile512<TLayout, TFormat> : IRowTile<QuantizedActivations>
+    where TLayout : IQuantLayout
+    where TFormat : IQuantizedFormat<TLayout>
+{
+    private const int BlockColumns = PackedQuantizedRows.BlockColumns;
+
+    public static int Groups => 2;
+
+    public static long GroupBytes(int columns) => PackedQuantizedRows.GroupBytes<TLayout, TFormat>(columns);
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void RunFour(
+        byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup)
+    {
+        int blocks = columns / BlockColumns;
+        nint t1 = tokenCount > 1 ? 1 : 0, t2 = tokenCount > 2 ? 2 : 0, t3 = tokenCount > 3 ? 3 : 0;
+        sbyte* x0 = x.Quants, x1 = x0 + (t1 * columns), x2 = x0 + (t2 * columns), x3 = x0 + (t3 * columns);
+        float* d0 = x.Scales, d1 = d0 + (t1 * blocks), d2 = d0 + (t2 * blocks), d3 = d0 + (t3 * blocks);
+        int* s0 = x.Sums, s1 = s0 + (t1 * blocks), s2 = s0 + (t2 * blocks), s3 = s0 + (t3 * blocks);
+        Vector512<float> f00 = default, f01 = default, f02 = default, f03 = default, f10 = default, f11 = default, f12 = default, f13 = default;
+        Vector512<short> one = Vector512<short>.One;
+        for (nint b = 0; b < blocks; b++)
+        {
+            Vector512<int> n00 = default, n01 = default, n02 = default, n03 = default, n10 = default, n11 = default, n12 = default, n13 = default;
+            PairDot512<TLayout>.Add(
+                group0, group1, 0, 8, x0, x1, x2, x3, one, one, ref n00, ref n01, ref n02, ref n03, ref n10, ref n11, ref n12, ref n13);
+
+            Vector512<float> w0 = FloatLanes512.LoadHalf(PackedQuantizedRows.Scales<TLayout>(group0)), w1 = FloatLanes512.LoadHalf(PackedQuantizedRows.Scales<TLayout>(group1));
+            f00 = Scale(n00, s0[b], w0, d0[b], f00);
+            f01 = Scale(n01, s1[b], w0, d1[b], f01);
+            f02 = Scale(n02, s2[b], w0, d2[b], f02);
+            f03 = Scale(n03, s3[b], w0, d3[b], f03);
+            f10 = Scale(n10, s0[b], w1, d0[b], f10);
+            f11 = Scale(n11, s1[b], w1, d1[b], f11);
+            f12 = Scale(n12, s2[b], w1, d2[b], f12);
+            f13 = Scale(n13, s3[b], w1, d3[b], f13);
+            if (TFormat.HasMinimum)
+            {
+                Vector512<float> m0 = FloatLanes512.LoadHalf(PackedQuantizedRows.Minima<TLayout>(group0)), m1 = FloatLanes512.LoadHalf(PackedQuantizedRows.Minima<TLayout>(group1));
+                f00 = Shift(m0, d0[b] * s0[b], f00);
+                f01 = Shift(m0, d1[b] * s1[b], f01);
+                f02 = Shift(m0, d2[b] * s2[b], f02);
+                f03 = Shift(m0, d3[b] * s3[b], f03);
+                f10 = Shift(m1, d0[b] * s0[b], f10);
+                f11 = Shift(m1, d1[b] * s1[b], f11);
+                f12 = Shift(m1, d2[b] * s2[b], f12);
+                f13 = Shift(m1, d3[b] * s3[b], f13);
+            }
+
+            group0 += PackedQuantizedRows.BlockBytes<TLayout, TFormat>();
+            group1 += PackedQuantizedRows.BlockBytes<TLayout, TFormat>();
+            x0 += BlockColumns;
+            x1 += BlockColumns;
+            x2 += BlockColumns;
+            x3 += BlockColumns;
+        }
+
+        Store(y, secondGroup, f00, f10);
+        Store(y + (t1 * yStride), secondGroup, f01, f11);
+        Store(y + (t2 * yStride), secondGroup, f02, f12);
+        Store(y + (t3 * yStride), secondGroup, f03, f13);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void RunOne(byte* group, int columns, QuantizedActivations x, float* y)
+    {
+        int blocks = columns / BlockColumns;
+        sbyte* x0 = x.Quants;
+        Vector512<float> f = default;
+        Vector512<short> one = Vector512<short>.One;
+        for (nint b = 0; b < blocks; b++)
+        {
+            Prefetch.Ahead(group, PackedQuantizedRows.BlockBytes<TLayout, TFormat>());
+            Vector512<int> n = PairDot512<TLayout>.Four(group, 0, x0, one) + PairDot512<TLayout>.Four(group, 4, x0, one);
+            f = Scale(n, x.Sums[b], FloatLanes512.LoadHalf(PackedQuantizedRows.Scales<TLayout>(group)), x.Scales[b], f);
+            if (TFormat.HasMinimum)
+            {
+                f = Shift(FloatLanes512.LoadHalf(PackedQuantizedRows.Minima<TLayout>(group)), x.Scales[b] * x.Sums[b], f);
+            }
+
+            group += PackedQuantizedRows.BlockBytes<TLayout, TFormat>();
+            x0 += BlockColumns;
+        }
+
+        f.Store(y);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<float> Scale(Vector512<int> dot, int activationSum, Vector512<float> weightScale, float activationScale, Vector512<float> sum)
+    {
+        Vector512<int> unbiased = TFormat.Bias == 0 ? dot : dot - Vector512.Create(TFormat.Bias * activationSum);
+        return Vector512.FusedMultiplyAdd(Vector512.ConvertToSingle(unbiased), weightScale * Vector512.Create(activationScale), sum);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<float> Shift(Vector512<float> minimum, float activationSum, Vector512<float> sum) =>
+        Vector512.FusedMultiplyAdd(minimum, Vector512.Create(activationSum), sum);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Store(float* y, nint secondGroup, Vector512<float> first, Vector512<float> second)
+    {
+        first.Store(y);
+        second.Store(y + secondGroup);
+    }
+}

@@ -1,0 +1,113 @@
+namespace E2LLM.Kernels.MatMul;
+
+/// <summary>Quantised activations, token after token.</summary>
+/// <typeparam name="TSelf">The implementing type.</typeparam>
+internal interface IActivationRows<TSelf>
+{
+    /// <summary>The same buffers from a later token on.</summary>
+    TSelf From(nint token, int columns);
+}
+
+/// <summary>The inner loops of one product: a few packed groups of 16 rows times a few tokens. Every implementation of a format gives an output one order of additions.</summary>
+/// <typeparam name="TX">The form of the activations.</typeparam>
+internal unsafe interface IRowTile<TX>
+    where TX : unmanaged, IActivationRows<TX>
+{
+    /// <summary>Groups that <see cref="RunFour"/> takes: 1 or 2.</summary>
+    static abstract int Groups { get; }
+
+    /// <summary>Bytes of one packed group.</summary>
+    static abstract long GroupBytes(int columns);
+
+    /// <summary>One group and one token, streaming the weights.</summary>
+    /// <param name="group">The packed group.</param>
+    /// <param name="columns">Columns of the matrix.</param>
+    /// <param name="x">Activations of the token.</param>
+    /// <param name="y">Output: 16 elements.</param>
+    static abstract void RunOne(byte* group, int columns, TX x, float* y);
+
+    /// <summary>One or two groups and up to four tokens. A missing token or group is a copy of the first: same inputs, same output address, same bits.</summary>
+    /// <param name="group0">First packed group.</param>
+    /// <param name="group1">Second packed group, or the first again; not looked at where <see cref="Groups"/> is 1.</param>
+    /// <param name="columns">Columns of the matrix.</param>
+    /// <param name="x">Activations of the first token.</param>
+    /// <param name="tokenCount">2 to 4.</param>
+    /// <param name="y">Output of the first row and token.</param>
+    /// <param name="yStride">Elements from token to token.</param>
+    /// <param name="secondGroup">Elements from an output of the first group to that of the second; 0 where there is none.</param>
+    static abstract void RunFour(byte* group0, byte* group1, int columns, TX x, int tokenCount, float* y, nint yStride, nint secondGroup);
+}
+
+/// <summary>
+/// One product of packed quantised rows and activations, <c>y[t][r] = sum over c of w[r][c] * x[t][c]</c>: how groups and tokens are walked. A product may be cut
+/// anywhere along groups or tokens without changing a bit. Borrowed pointers.
+/// </summary>
+/// <param name="weights">Packed groups, from group 0.</param>
+/// <param name="rows">Rows of the matrix; rows of the last group beyond it are not written.</param>
+/// <param name="columns">Columns of the matrix.</param>
+/// <param name="firstGroup">First group of 16 rows.</param>
+/// <param name="endGroup">One past the last group.</param>
+/// <param name="x">Activations.</param>
+/// <param name="tokens">Tokens, at least 1.</param>
+/// <param name="y">Output <c>[tokens][yStride]</c>, addressed from row 0; overlaps no input.</param>
+/// <param name="yStride">Elements from one token's output to the next.</param>
+internal readonly unsafe struct RowProduct<TX>(
+    byte* weights, int rows, int columns, int firstGroup, int endGroup, TX x, int tokens, float* y, nint yStride)
+    where TX : unmanaged, IActivationRows<TX>
+{
+    private const int GroupRows = PackedQuantizedRows.GroupRows;
+
+    // Activations of a block of tokens stay in the second-level cache while the weights stream past.
+    private const int TokenBlockBytes = 512 * 1024;
+
+    /// <summary>Runs the product by the given inner loops.</summary>
+    internal void Run<TTile>()
+        where TTile : IRowTile<TX>
+    {
+        int block = Math.Max(4, TokenBlockBytes / Math.Max(1, columns) / 4 * 4);
+        for (int token = 0; token < tokens; token += block)
+        {
+            int tokenEnd = Math.Min(token + block, tokens);
+            for (int group = firstGroup; group < endGroup; group += TTile.Groups)
+            {
+                RunGroups<TTile>(group, token, tokenEnd);
+            }
+        }
+    }
+
+    private void RunGroups<TTile>(int group, int token, int tokenEnd)
+        where TTile : IRowTile<TX>
+    {
+        long groupBytes = TTile.GroupBytes(columns);
+        int row = group * GroupRows, rowCount = Math.Min(Math.Min(TTile.Groups, endGroup - group) * GroupRows, rows - row);
+        byte* group0 = weights + (group * groupBytes), group1 = rowCount > GroupRows ? group0 + groupBytes : group0;
+        nint secondGroup = rowCount > GroupRows ? GroupRows : 0;
+
+        // Rows past the end go to a scratch.
+        bool whole = rowCount % GroupRows == 0;
+        float* scratch = stackalloc float[4 * 2 * GroupRows];
+        for (; token < tokenEnd; token += 4)
+        {
+            int count = Math.Min(4, tokenEnd - token);
+            TX first = x.From(token, columns);
+            float* target = y + (token * yStride) + row, written = whole ? target : scratch;
+            if (count > 1)
+            {
+                TTile.RunFour(group0, group1, columns, first, count, written, whole ? yStride : 2 * GroupRows, secondGroup);
+            }
+            else
+            {
+                TTile.RunOne(group0, columns, first, written);
+                if (secondGroup != 0)
+                {
+                    TTile.RunOne(group1, columns, first, written + GroupRows);
+                }
+            }
+
+            for (int t = 0; !whole && t < count; t++)
+            {
+                new ReadOnlySpan<float>(scratch + (t * 2 * GroupRows), rowCount).CopyTo(new Span<float>(target + (t * yStride), rowCount));
+            }
+        }
+    }
+}
