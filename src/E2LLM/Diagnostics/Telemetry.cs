@@ -27,10 +27,10 @@ public static class Telemetry
     /// <summary>Gauge: KV blocks that no sequence holds and that keep what an ended one left, for prompts that begin alike. Tag: <see cref="DeviceTag"/>.</summary>
     public const string KvBlocksKept = "e2llm.kv.blocks.kept";
 
-    /// <summary>Gauge: requests that wait for memory or a place. Tag: <see cref="DeviceTag"/>.</summary>
+    /// <summary>Gauge: requests that wait for memory or a place. Tag: <see cref="DeviceTag"/>, the generator's or replica's name.</summary>
     public const string RequestQueueLength = "e2llm.request.queue.length";
 
-    /// <summary>Counter, tokens: prompts taken up. Tag: <see cref="DeviceTag"/>.</summary>
+    /// <summary>Counter, tokens: prompts taken up. Tag: <see cref="DeviceTag"/>, the generator's or replica's name.</summary>
     public const string PromptTokens = "e2llm.prompt.tokens";
 
     /// <summary>Counter, tokens: those of <see cref="PromptTokens"/> whose keys and values were there already. Tag: <see cref="DeviceTag"/>.</summary>

@@ -8,6 +8,12 @@ public sealed record DispatcherOptions
     /// </summary>
     public int MaxRecoveryCount { get; init; } = 8;
 
+    /// <summary>
+    /// A request whose beginning a replica still holds from an earlier one goes on there, without another replica to read it, where at most this many tokens
+    /// are new. Default 512; 0 never.
+    /// </summary>
+    public int NextTurnTokenCount { get; init; } = 512;
+
     /// <summary>Clock for <see cref="RequestReport"/>.</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
 
@@ -16,6 +22,7 @@ public sealed record DispatcherOptions
     public void Validate()
     {
         ArgumentOutOfRangeException.ThrowIfNegative(MaxRecoveryCount);
+        ArgumentOutOfRangeException.ThrowIfNegative(NextTurnTokenCount);
         ArgumentNullException.ThrowIfNull(TimeProvider);
     }
 }

@@ -1,4 +1,6 @@
+using System.Diagnostics.Metrics;
 using E2LLM.Deployment;
+using E2LLM.Diagnostics;
 using E2LLM.Replicas.Connections;
 using E2LLM.Replicas.Stages;
 using E2LLM.Scheduling;
@@ -16,6 +18,7 @@ public sealed class Replica : IAsyncDisposable
     private readonly ReplicaOptions _options;
     private readonly DialedPeer[] _stages;
     private readonly ReplicaDriver _driver;
+    private readonly Meter _meter = new(Telemetry.SourceName);
 
     private Replica(ReplicaPlan plan, ModelIdentity model, ReplicaOptions options, ulong session)
     {
@@ -25,6 +28,7 @@ public sealed class Replica : IAsyncDisposable
         Session = session;
         _stages = new DialedPeer[plan.Stages.Count];
         _driver = new ReplicaDriver(plan, options, model.Shape.VocabularySize);
+        _meter.CreateObservableGauge(Telemetry.RequestQueueLength, () => new Measurement<int>(Admission.WaitingCount, new KeyValuePair<string, object?>(Telemetry.DeviceTag, plan.Name)));
         PrefillRate = new PrefillRate(plan.PrefillTokensPerSecond, options.Connections.TimeProvider);
     }
 
@@ -49,6 +53,8 @@ public sealed class Replica : IAsyncDisposable
     internal BlockAdmission Admission => _driver.Admission;
 
     internal PrefillRate PrefillRate { get; }
+
+    internal KeptPrefixes Kept => _driver.Kept;
 
     internal ulong Session { get; }
 
@@ -87,6 +93,7 @@ public sealed class Replica : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         Fail(new ObjectDisposedException(nameof(Replica)));
+        _meter.Dispose();
         foreach (DialedPeer stage in _stages)
         {
             if (stage.Connection is not null)

@@ -12,6 +12,12 @@ public sealed record RequestReport
     /// <summary>Tokens of the prompt.</summary>
     public int PromptTokenCount { get; init; }
 
+    /// <summary>
+    /// Of <see cref="PromptTokenCount"/>, and of what was generated before a recovery, the tokens whose keys and values the prefill replica held from earlier
+    /// requests: all of its stages skipped them. A multiple of 64, or 0.
+    /// </summary>
+    public int ReusedPromptTokenCount { get; init; }
+
     /// <summary>Tokens delivered.</summary>
     public int OutputTokenCount { get; init; }
 

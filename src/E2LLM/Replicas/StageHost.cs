@@ -46,11 +46,13 @@ public sealed class StageHost : IAsyncDisposable
         }
 
         Executor = executor;
+        executor.KvPool.MaxKeptBlockCount = options.KeptKvBlockCount ?? executor.KvPool.BlockCount;
         Model = model;
         _options = options;
         Loop = new StageLoop(options.Name);
         var tag = new KeyValuePair<string, object?>(Telemetry.DeviceTag, options.Name);
         _meter.CreateObservableGauge(Telemetry.KvBlocksUsed, () => new Measurement<int>(UsedKvBlockCount, tag));
+        _meter.CreateObservableGauge(Telemetry.KvBlocksKept, () => new Measurement<int>(Executor.KvPool.KeptBlockCount, tag));
         _meter.CreateObservableGauge(Telemetry.StageQueueLength, () => new Measurement<int>(Loop.QueueLength, tag));
     }
 

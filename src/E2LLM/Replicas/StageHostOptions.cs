@@ -20,6 +20,12 @@ public sealed record StageHostOptions
     /// <summary>Codecs understood in keys and values received. Default: all of this library.</summary>
     public KvCodecSet Codecs { get; init; } = KvCodecSet.Default;
 
+    /// <summary>
+    /// KV blocks that keep what ended sequences left at most, for prompts of the same driver that begin alike; the longest unused go first, and all of them as
+    /// soon as a sequence needs the memory. 0 keeps none; null (default) sets no bound but the pool itself. Changes no token where codecs are lossless.
+    /// </summary>
+    public int? KeptKvBlockCount { get; init; }
+
     /// <summary>Checks the values.</summary>
     /// <exception cref="ArgumentException">One is missing or outside its range.</exception>
     public void Validate()
@@ -35,5 +41,6 @@ public sealed record StageHostOptions
         ArgumentNullException.ThrowIfNull(Codec);
         ArgumentNullException.ThrowIfNull(Codecs);
         Connections.Validate();
+        ArgumentOutOfRangeException.ThrowIfNegative(KeptKvBlockCount ?? 0, nameof(KeptKvBlockCount));
     }
 }

@@ -38,6 +38,9 @@ internal sealed class ScheduledSequence
     /// <summary>When the sequence became ready for its next step; earlier goes first.</summary>
     internal long ReadySince { get; set; }
 
+    /// <summary>Takes the first <paramref name="count"/> positions as computed already. To be called before the first step.</summary>
+    public void StartAt(int count) => SubmittedCount = count;
+
     /// <summary>Appends a sampled token.</summary>
     public void Append(int token) => _tokens.Add(token);
 

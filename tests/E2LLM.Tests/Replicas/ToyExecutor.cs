@@ -41,6 +41,9 @@ internal sealed class ToyExecutor : IStageExecutor, IDisposable
 
     public int LargestBatch { get; private set; }
 
+    /// <summary>Tokens computed.</summary>
+    public int TokenCount { get; private set; }
+
     public void Embed(ReadOnlySpan<int> ids, Span<float> hidden)
     {
         for (int i = 0; i < ids.Length; i++)
@@ -97,6 +100,7 @@ internal sealed class ToyExecutor : IStageExecutor, IDisposable
             }
 
             row += slice.TokenCount;
+            TokenCount += slice.TokenCount;
         }
 
         for (int layer = Role.Layers.Start; layer < Role.Layers.End; layer++)

@@ -1,3 +1,4 @@
+using E2LLM.KvCaching;
 using E2LLM.Sampling;
 using E2LLM.Transfer;
 
@@ -29,6 +30,9 @@ internal sealed record SequenceOpenMessage
 
     /// <summary>Stages that get the prompt's keys and values as they are computed.</summary>
     public IReadOnlyList<KvTarget> Targets { get; init; } = [];
+
+    /// <summary>Keys of the prompt's whole pages: those that a stage kept need not be computed again. The frame's payload.</summary>
+    public IReadOnlyList<PageKey> Pages { get; init; } = [];
 
     public void Write(HeaderWriter writer)
     {
@@ -82,9 +86,9 @@ internal sealed record SequenceOpenMessage
         }
 
         reader.End(frame.Minor);
-        KvMessages.NoPayload(frame);
         return new SequenceOpenMessage
         {
+            Pages = PageKeys.Read(frame, capacity),
             Sequence = sequence, CapacityTokenCount = capacity, PromptTokenCount = prompt, Imports = imports, TokenHash = hash, Sampling = sampling, Targets = targets,
         };
     }

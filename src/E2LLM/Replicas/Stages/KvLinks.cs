@@ -13,7 +13,10 @@ internal sealed class KvLinks
         for (int i = 0; i < sequences.Length; i++)
         {
             SequenceOpenMessage open = sequences[i].Open;
-            int first = step.Items[i].FirstPosition, count = Math.Min(step.Items[i].TokenCount, open.PromptTokenCount - first);
+
+            // The first step takes along what was kept from earlier sequences and need not be computed.
+            int end = Math.Min(step.Items[i].FirstPosition + step.Items[i].TokenCount, open.PromptTokenCount);
+            int first = step.Items[i].FirstPosition == sequences[i].StartPosition ? 0 : step.Items[i].FirstPosition, count = end - first;
             if (count <= 0)
             {
                 continue;

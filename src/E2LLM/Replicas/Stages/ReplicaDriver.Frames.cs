@@ -44,7 +44,7 @@ internal sealed partial class ReplicaDriver
             switch (kind)
             {
                 case FrameKind.SequenceOpened:
-                    ReplicaSequence.Complete(--sequence.AwaitedOpenCount, sequence.Opened);
+                    sequence.OpenedAt(message.Count);
                     break;
                 case FrameKind.KvApplied:
                     if (message.Count != (ulong)sequence.Open.PromptTokenCount)
@@ -86,6 +86,7 @@ internal sealed partial class ReplicaDriver
             if (_sequences.TryGetValue(fault.Sequence, out ReplicaSequence? sequence))
             {
                 _scheduler.Remove(sequence.Scheduled);
+                sequence.IsSound = fault.Code != FaultCode.Numerics;
                 sequence.Fail(fault.Code == FaultCode.PeerLost
                     ? new PeerLostException(fault.Peer, -1, PeerLossReason.Closed, fault.Text)
                     : new SequenceFailedException(fault.Peer, stage, fault.Code != FaultCode.Numerics, fault.Text));

@@ -1,4 +1,6 @@
 using E2LLM.Deployment;
+using E2LLM.Diagnostics;
+using E2LLM.KvCaching;
 using E2LLM.Replicas.Connections;
 using E2LLM.Scheduling;
 using E2LLM.Transfer;
@@ -56,6 +58,9 @@ internal sealed partial class ReplicaDriver(ReplicaPlan plan, ReplicaOptions opt
 
     public BlockAdmission Admission { get; private set; } = new(0, 1, 1);
 
+    /// <summary>What ended sequences left at the stages, as far as it can be known here.</summary>
+    public KeptPrefixes Kept { get; private set; } = new(0);
+
     /// <summary>All stages have answered: what they hold is known.</summary>
     public void Connected(IReadOnlyList<DialedPeer> stages)
     {
@@ -63,6 +68,7 @@ internal sealed partial class ReplicaDriver(ReplicaPlan plan, ReplicaOptions opt
         int slots = options.MaxSequenceCount ?? (plan.DecodeSlots > 0 ? plan.DecodeSlots : Math.Max(1, blocks));
         lock (_gate)
         {
+            Kept = new KeptPrefixes(blocks);
             Admission = new BlockAdmission(blocks, stages[0].Welcome.BlockTokenCount, slots);
             _scheduler = new StepScheduler(stages.Count, Math.Min(options.ChunkTokenCount, maxTokens));
             _firstStage = stages[0].Connection;
@@ -82,8 +88,11 @@ internal sealed partial class ReplicaDriver(ReplicaPlan plan, ReplicaOptions opt
                 throw PeerLostException.Again(_error);
             }
 
+            List<PageKey> pages = [];
+            PageKey.Extend(pages, start.Prompt);
             var open = new SequenceOpenMessage
             {
+                Pages = pages,
                 Sequence = _nextSequence++,
                 CapacityTokenCount = start.CapacityTokenCount,
                 PromptTokenCount = start.Imports || start.Targets.Count > 0 ? start.Prompt.Count : 0,
@@ -98,7 +107,7 @@ internal sealed partial class ReplicaDriver(ReplicaPlan plan, ReplicaOptions opt
             _byScheduled.Add(scheduled, sequence);
             var header = new HeaderWriter();
             open.Write(header);
-            _firstStage!.Send(FrameKind.SequenceOpen, header);
+            _firstStage!.Send(PageKeys.Frame(FrameKind.SequenceOpen, header, pages));
         }
 
         try
@@ -126,6 +135,13 @@ internal sealed partial class ReplicaDriver(ReplicaPlan plan, ReplicaOptions opt
             if (token is { } first)
             {
                 sequence.Scheduled.Append(first);
+            }
+
+            if (!sequence.Open.Imports)
+            {
+                var tag = new KeyValuePair<string, object?>(Telemetry.DeviceTag, plan.Name);
+                Telemetry.PromptTokenCounter.Add(sequence.Scheduled.Tokens.Count, tag);
+                Telemetry.PromptTokenReusedCounter.Add(sequence.ReusedTokenCount, tag);
             }
 
             _scheduler.Add(sequence.Scheduled);
@@ -161,9 +177,9 @@ internal sealed partial class ReplicaDriver(ReplicaPlan plan, ReplicaOptions opt
             _scheduler.Remove(sequence.Scheduled);
             if (_error is null)
             {
-                var header = new HeaderWriter();
-                new SequenceMessage(sequence.Id, 0).Write(header);
-                _firstStage!.Send(FrameKind.SequenceClose, header);
+                IReadOnlyList<PageKey> kept = sequence.PagesToKeep();
+                Kept.Add(kept);
+                _firstStage!.Send(new SequenceCloseMessage(sequence.Id, kept).ToFrame());
             }
         }
 

@@ -1,4 +1,5 @@
 using System.Threading.Channels;
+using E2LLM.KvCaching;
 using E2LLM.Replicas.Connections;
 using E2LLM.Scheduling;
 
@@ -14,6 +15,8 @@ internal sealed class ReplicaSequence
     public ReplicaSequence(SequenceOpenMessage open, ScheduledSequence scheduled, int maxNewTokenCount, Predicate<int>? endsAt, int blocks, int stageCount, int tokenBufferCount)
     {
         Open = open;
+        Pages = [.. open.Pages];
+        ReusedTokenCount = int.MaxValue;
         Scheduled = scheduled;
         RemainingTokenCount = maxNewTokenCount;
         EndsAt = endsAt;
@@ -37,6 +40,15 @@ internal sealed class ReplicaSequence
 
     /// <summary>KV blocks to give back when all stages have let the sequence go.</summary>
     public int Blocks { get; }
+
+    /// <summary>Keys of its whole pages, prompt and output so far.</summary>
+    public List<PageKey> Pages { get; }
+
+    /// <summary>Positions that every stage kept from earlier sequences: the first step begins behind them.</summary>
+    public int ReusedTokenCount { get; private set; }
+
+    /// <summary>Whether its pages are worth keeping: nothing went wrong with its numbers.</summary>
+    public bool IsSound { get; set; } = true;
 
     public int RemainingTokenCount { get; set; }
 
@@ -63,6 +75,37 @@ internal sealed class ReplicaSequence
 
     /// <summary>Tokens as they are sampled, until the last.</summary>
     public ChannelReader<int> Sampled => _sampled.Reader;
+
+    /// <summary>A stage has room and holds so many positions already.</summary>
+    public void OpenedAt(ulong heldTokenCount)
+    {
+        ReusedTokenCount = (int)Math.Min((ulong)ReusedTokenCount, heldTokenCount);
+        if (--AwaitedOpenCount > 0)
+        {
+            return;
+        }
+
+        if (!Open.Imports)
+        {
+            // One token at least is computed, for its logits, and pages are whole: a prompt that all stages hold to its end gives up its last page.
+            ReusedTokenCount = Math.Min(ReusedTokenCount, (Scheduled.Tokens.Count - 1) / PageKey.TokenCount * PageKey.TokenCount);
+            Scheduled.StartAt(ReusedTokenCount);
+        }
+
+        Opened.TrySetResult();
+    }
+
+    /// <summary>The keys of the pages that all stages have computed, to be kept beyond the sequence's end.</summary>
+    public IReadOnlyList<PageKey> PagesToKeep()
+    {
+        if (!IsSound || (Open.Imports && !Applied.Task.IsCompletedSuccessfully))
+        {
+            return [];
+        }
+
+        PageKey.Extend(Pages, Scheduled.Tokens);
+        return Pages[..Math.Min(Pages.Count, Scheduled.SubmittedCount / PageKey.TokenCount)];
+    }
 
     /// <summary>Hands a token to the consumer.</summary>
     public void Emit(int token)

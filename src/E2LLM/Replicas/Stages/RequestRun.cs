@@ -5,7 +5,7 @@ namespace E2LLM.Replicas.Stages;
 /// <summary>
 /// One attempt at a request: opens it on its replicas, delivers tokens, and closes it there whatever happens. Used by one caller at a time.
 /// </summary>
-internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known, int remaining, Replica prefill, Replica? decode) : IAsyncDisposable
+internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known, int remaining, Replica prefill, Replica? decode, int keptTokenCount) : IAsyncDisposable
 {
     private readonly byte[] _tokenHash = KvTransferHeader.TokenHash([.. known]);
     private readonly int _promptCount = known.Count;
@@ -93,7 +93,8 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
             _decoding = await OpenAsync(decode!, Start(remaining - 1) with { Imports = true, CapacityTokenCount = _promptCount + remaining }, cancellationToken).ConfigureAwait(false);
         }
 
-        long queuedAt = prefill.PrefillRate.Queued(_promptCount);
+        int newTokens = _promptCount - keptTokenCount;
+        long queuedAt = prefill.PrefillRate.Queued(newTokens);
         bool completed = false;
         try
         {
@@ -101,13 +102,15 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
                 ? Start(remaining) with { CapacityTokenCount = _promptCount + remaining }
                 : Start(1) with { CapacityTokenCount = _promptCount, Targets = decode!.TargetsFor(_decoding!) };
             _prefilling = await OpenAsync(prefill, start, cancellationToken).ConfigureAwait(false);
+            int reused = _prefilling.ReusedTokenCount;
+            served.Update(report => report with { ReusedPromptTokenCount = reused });
             prefill.Start(_prefilling);
             await _prefilling.Sampled.WaitToReadAsync(cancellationToken).ConfigureAwait(false);
             completed = _prefilling.Sampled.TryRead(out _first);
         }
         finally
         {
-            prefill.PrefillRate.Done(_promptCount, queuedAt, completed);
+            prefill.PrefillRate.Done(newTokens, queuedAt, completed);
         }
 
         prefill.Consumed(_prefilling!);

@@ -151,8 +151,8 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
                 host.Loop.Post(() => session.Open(open));
                 break;
             case FrameKind.SequenceClose:
-                ulong sequence = SequenceMessage.Read(frame).Sequence;
-                host.Loop.Post(() => session.Close(sequence));
+                SequenceCloseMessage close = SequenceCloseMessage.Read(frame);
+                host.Loop.Post(() => session.Close(close));
                 break;
             default:
                 throw new KvTransferException("kind", frame.Offset + 6, $"A frame of kind {frame.Kind} is not expected here.");

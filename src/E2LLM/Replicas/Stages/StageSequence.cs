@@ -11,6 +11,7 @@ namespace E2LLM.Replicas.Stages;
 internal sealed class StageSequence : IDisposable
 {
     private readonly Lock _gate = new();
+    private int _keptPageCount;
     private bool _disposed;
 
     /// <summary>Takes over <paramref name="cache"/>.</summary>
@@ -35,6 +36,9 @@ internal sealed class StageSequence : IDisposable
     /// <summary>Whether steps may come: the prompt's keys and values are there, or are computed by the steps themselves.</summary>
     public bool IsReady { get; set; }
 
+    /// <summary>Where the first step began: the positions before it were kept from earlier sequences. Touched on the stage loop.</summary>
+    public int StartPosition { get; private set; } = -1;
+
     /// <summary>Timestamp of the opening.</summary>
     public long OpenedAt { get; init; }
 
@@ -43,6 +47,39 @@ internal sealed class StageSequence : IDisposable
 
     /// <summary>Coded bytes sent to targets. Touched on the stage loop.</summary>
     public long SentBytes { get; set; }
+
+    /// <summary>
+    /// Whether a step may begin at <paramref name="position"/>: behind what is held. The first step of a sequence may begin earlier, since another stage of
+    /// the replica may have kept fewer pages; what is too much here is let go.
+    /// </summary>
+    public bool TryBegin(int position)
+    {
+        if (StartPosition < 0)
+        {
+            if (Import is null && position < Cache.Length)
+            {
+                Cache.Truncate(position);
+                Cache.Reserve(Open.CapacityTokenCount);
+            }
+
+            StartPosition = position;
+        }
+
+        return Cache.Length == position;
+    }
+
+    /// <summary>Keeps pages that are full now for later sequences of the same driver.</summary>
+    /// <param name="scope">Number of the driver's session.</param>
+    /// <param name="pages">Keys of the sequence's pages, from position zero on; those that are not full yet are left out.</param>
+    public void KeepPages(ulong scope, IReadOnlyList<PageKey> pages)
+    {
+        int full = Math.Min(Cache.Length / PageKey.TokenCount, pages.Count);
+        if (full > _keptPageCount)
+        {
+            Cache.KeepPrefix(scope, [.. pages.Take(full)]);
+            _keptPageCount = full;
+        }
+    }
 
     /// <summary>Runs <paramref name="action"/> unless the sequence is gone; it cannot go meanwhile.</summary>
     /// <returns>False where it is gone.</returns>

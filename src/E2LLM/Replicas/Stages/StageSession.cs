@@ -64,10 +64,21 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
             return;
         }
 
-        Forward(FrameKind.SequenceOpen, open.Write);
+        if (_next is not null)
+        {
+            var header = new HeaderWriter();
+            open.Write(header);
+            _next.Send(PageKeys.Frame(FrameKind.SequenceOpen, header, open.Pages));
+        }
+
         KvCache cache = host.Executor.KvPool.CreateSequence();
         try
         {
+            if (!open.Imports)
+            {
+                cache.AdoptPrefix(id, [.. open.Pages]);
+            }
+
             cache.Reserve(open.CapacityTokenCount);
             KvImport? import = open.Imports ? new KvImport(cache, host.MessageHeader(open.Sequence, host.Executor.Role.Layers, open), host.Codecs) : null;
             var sequence = new StageSequence(open, cache, import) { IsReady = import is null, OpenedAt = host.Connections.TimeProvider.GetTimestamp() };
@@ -77,7 +88,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
                 host.Imports[(id, open.Sequence)] = (this, sequence);
             }
 
-            Tell(FrameKind.SequenceOpened, open.Sequence, 0);
+            Tell(FrameKind.SequenceOpened, open.Sequence, (ulong)cache.Length);
         }
         catch (KvCacheFullException full)
         {
@@ -87,25 +98,22 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
     }
 
     /// <summary>Forgets a sequence; unknown ones too, since the driver may give up one that this stage never had room for.</summary>
-    public void Close(ulong sequence)
+    public void Close(SequenceCloseMessage close)
     {
         if (_closed)
         {
             return;
         }
 
-        if (_next is not null)
+        _next?.Send(close.ToFrame());
+        if (_sequences.Remove(close.Sequence, out StageSequence? found))
         {
-            Forward(FrameKind.SequenceClose, new SequenceMessage(sequence, 0).Write);
-        }
-
-        if (_sequences.Remove(sequence, out StageSequence? found))
-        {
-            host.Imports.TryRemove((id, sequence), out _);
+            host.Imports.TryRemove((id, close.Sequence), out _);
+            found.KeepPages(id, close.Pages);
             found.Dispose();
         }
 
-        Tell(FrameKind.SequenceClose, sequence, 0);
+        Tell(FrameKind.SequenceClose, close.Sequence, 0);
     }
 
     /// <summary>Runs one step. <paramref name="payload"/> (rented) holds token ids for a stage with the embedding, hidden states for the others.</summary>
@@ -124,7 +132,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
             for (int i = 0; i < sequences.Length; i++)
             {
                 StepItem item = step.Items[i];
-                if (!_sequences.TryGetValue(item.Sequence, out StageSequence? sequence) || !sequence.IsReady || sequence.Cache.Length != item.FirstPosition
+                if (!_sequences.TryGetValue(item.Sequence, out StageSequence? sequence) || !sequence.IsReady || !sequence.TryBegin(item.FirstPosition)
                     || item.FirstPosition + item.TokenCount > sequence.Open.CapacityTokenCount || Array.IndexOf(sequences, sequence, 0, i) >= 0)
                 {
                     Break($"Step {step.Step} does not fit sequence {item.Sequence}: it starts at {item.FirstPosition} with {item.TokenCount} tokens; held: {(sequence is null ? "nothing" : $"{sequence.Cache.Length} of {sequence.Open.CapacityTokenCount}, ready: {sequence.IsReady}")}.");
@@ -136,6 +144,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
 
             host.Executor.LayerDone = Array.Exists(sequences, sequence => sequence.Open.Targets.Count > 0) ? layer => _links.Export(this, step, sequences, layer) : null;
             ReadOnlySpan<float> hidden = _runner.Run(step, sequences, payload, cancellationToken);
+            Array.ForEach(sequences, sequence => sequence.KeepPages(id, sequence.Open.Pages));
             if (_next is null)
             {
                 Sample(step, sequences);
@@ -169,6 +178,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
         }
 
         int applied = sequence.Import!.Commit();
+        sequence.KeepPages(id, sequence.Open.Pages);
         sequence.IsReady = true;
         Telemetry.KvDurationHistogram.Record(host.Connections.TimeProvider.GetElapsedTime(sequence.OpenedAt).TotalSeconds, new KeyValuePair<string, object?>(Telemetry.DeviceTag, host.Name));
         host.Imports.TryRemove((id, sequence.Id), out _);
@@ -203,6 +213,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
         }
 
         _sequences.Clear();
+        host.Executor.KvPool.Forget(id);
         host.Track(_links.CloseAsync());
     }
 
@@ -225,16 +236,6 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
         var header = new HeaderWriter();
         new TokensMessage(step.Step, tokens).Write(header);
         driver.Send(FrameKind.Tokens, header);
-    }
-
-    private void Forward(FrameKind kind, Action<HeaderWriter> write)
-    {
-        if (_next is not null)
-        {
-            var header = new HeaderWriter();
-            write(header);
-            _next.Send(kind, header);
-        }
     }
 
     private void Tell(FrameKind kind, ulong sequence, ulong count)
