@@ -31,9 +31,9 @@ internal sealed class DeployedModel(Dispatcher dispatcher, ModelShape shape, ITo
     {
         var text = new TextContinuation(tokenizer, promptIds, options, shape.ContextLength);
         var request = new ServingRequest { PromptIds = promptIds, MaxTokenCount = options.MaxTokenCount, Sampling = options.Sampling, EndsAt = tokenizer.IsEndOfGeneration };
-        await foreach (int id in dispatcher.Serve(request).WithCancellation(cancellationToken).ConfigureAwait(false))
+        await foreach (TokenChoice choice in dispatcher.Serve(request).ChoicesAsync(cancellationToken).ConfigureAwait(false))
         {
-            GeneratedToken token = text.Append(new TokenChoice(id));
+            GeneratedToken token = text.Append(choice);
             yield return token;
             if (token.Finish is not null)
             {

@@ -3,6 +3,7 @@ using E2LLM.Deployment;
 using E2LLM.Diagnostics;
 using E2LLM.KvCaching;
 using E2LLM.Replicas.Stages;
+using E2LLM.Sampling;
 using E2LLM.Transfer;
 
 namespace E2LLM.Replicas;
@@ -114,7 +115,7 @@ public sealed class Dispatcher : IAsyncDisposable
         await Task.WhenAll(replicas.Select(replica => replica.DisposeAsync().AsTask())).ConfigureAwait(false);
     }
 
-    internal async IAsyncEnumerable<int> RunAsync(ServedRequest served, [EnumeratorCancellation] CancellationToken cancellationToken)
+    internal async IAsyncEnumerable<TokenChoice> RunAsync(ServedRequest served, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         ServingRequest request = served.Request;
         List<int> known = [.. request.PromptIds];
@@ -128,7 +129,7 @@ public sealed class Dispatcher : IAsyncDisposable
             {
                 while (true)
                 {
-                    int token;
+                    TokenChoice token;
                     try
                     {
                         if (await run.NextAsync(cancellationToken).ConfigureAwait(false) is not { } next)
@@ -144,7 +145,7 @@ public sealed class Dispatcher : IAsyncDisposable
                         break;
                     }
 
-                    known.Add(token);
+                    known.Add(token.Id);
                     remaining--;
                     yield return token;
                 }

@@ -1,5 +1,7 @@
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 using E2LLM.Diagnostics;
+using E2LLM.Sampling;
 
 namespace E2LLM.Replicas;
 
@@ -48,6 +50,16 @@ public sealed class ServedRequest : IAsyncEnumerable<int>
     /// <exception cref="ArgumentOutOfRangeException">Prompt and output together fit no replica.</exception>
     public async IAsyncEnumerator<int> GetAsyncEnumerator(CancellationToken cancellationToken = default)
     {
+        await foreach (TokenChoice token in ChoicesAsync(cancellationToken).ConfigureAwait(false))
+        {
+            yield return token.Id;
+        }
+    }
+
+    /// <summary>Starts the request and yields its tokens with the log-probabilities that <see cref="ServingRequest.Sampling"/> asks for.</summary>
+    /// <inheritdoc cref="GetAsyncEnumerator"/>
+    public async IAsyncEnumerable<TokenChoice> ChoicesAsync([EnumeratorCancellation] CancellationToken cancellationToken = default)
+    {
         if (Interlocked.Exchange(ref _enumerated, 1) != 0)
         {
             throw new InvalidOperationException("A request is enumerated once; serve it again for another run.");
@@ -57,7 +69,7 @@ public sealed class ServedRequest : IAsyncEnumerable<int>
         using Activity? activity = Telemetry.Activities.StartActivity(Telemetry.RequestActivity);
         try
         {
-            await foreach (int token in _dispatcher.RunAsync(this, cancellationToken).ConfigureAwait(false))
+            await foreach (TokenChoice token in _dispatcher.RunAsync(this, cancellationToken).ConfigureAwait(false))
             {
                 CountToken();
                 yield return token;

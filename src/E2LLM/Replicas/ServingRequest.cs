@@ -30,9 +30,5 @@ public sealed record ServingRequest
         ArgumentOutOfRangeException.ThrowIfLessThan(MaxTokenCount, 1);
         ArgumentNullException.ThrowIfNull(Sampling);
         Sampling.Validate();
-        if (Sampling.HasPenalties || Sampling.LogitBias.Count > 0 || Sampling.LogProbabilities)
-        {
-            throw new NotSupportedException("Replicas do not take penalties, logit bias and log-probabilities yet.");
-        }
     }
 }

@@ -96,6 +96,7 @@ internal sealed class MemoryCluster : IAsyncDisposable
         ModelShape shape = executor.Shape;
         int[] next = [.. request.PromptIds];
         var generated = new List<int>();
+        List<int> known = [.. request.PromptIds];
         float[] logits = new float[shape.VocabularySize];
         while (generated.Count < request.MaxTokenCount)
         {
@@ -103,7 +104,8 @@ internal sealed class MemoryCluster : IAsyncDisposable
             executor.Embed(next, hidden);
             executor.Forward([new StageSlice(cache, next.Length)], hidden, default);
             executor.ComputeLogits(hidden.AsSpan(hidden.Length - shape.HiddenSize), logits);
-            int token = Sampler.Sample(logits, request.Sampling, cache.Length);
+            int token = Sampler.Sample(logits, request.Sampling, cache.Length, known.ToArray());
+            known.Add(token);
             generated.Add(token);
             if (request.EndsAt?.Invoke(token) == true)
             {
@@ -114,6 +116,17 @@ internal sealed class MemoryCluster : IAsyncDisposable
         }
 
         return generated;
+    }
+
+    /// <summary>What one process chooses behind some tokens.</summary>
+    public static TokenChoice Choose(IStageExecutor executor, SamplingOptions sampling, List<int> known)
+    {
+        using KvCache cache = executor.KvPool.CreateSequence();
+        float[] hidden = new float[known.Count * executor.Shape.HiddenSize], logits = new float[executor.Shape.VocabularySize];
+        executor.Embed(known.ToArray(), hidden);
+        executor.Forward([new StageSlice(cache, known.Count)], hidden, default);
+        executor.ComputeLogits(hidden.AsSpan(hidden.Length - executor.Shape.HiddenSize), logits);
+        return Sampler.Choose(logits, sampling, known.Count, known.ToArray());
     }
 
     /// <summary>Waits until no host of a living device holds a block or a session.</summary>

@@ -99,15 +99,15 @@ internal sealed partial class ReplicaDriver(ReplicaPlan plan, ReplicaOptions opt
                 Imports = start.Imports,
                 TokenHash = start.TokenHash,
                 Sampling = start.Sampling,
+                KnownTokenCount = start.Prompt.Count,
+                RecentTokens = start.Sampling.HasPenalties ? [.. start.Prompt.TakeLast(start.Sampling.PenaltyWindow)] : [],
                 Targets = start.Targets,
             };
             var scheduled = new ScheduledSequence(start.Prompt, start.Imports ? start.Prompt.Count : 0);
             sequence = new ReplicaSequence(open, scheduled, start.MaxNewTokenCount, start.EndsAt, blocks, plan.Stages.Count, options.TokenBufferCount);
             _sequences.Add(sequence.Id, sequence);
             _byScheduled.Add(scheduled, sequence);
-            var header = new HeaderWriter();
-            open.Write(header);
-            _firstStage!.Send(PageKeys.Frame(FrameKind.SequenceOpen, header, pages));
+            _firstStage!.Send(open.ToFrame());
         }
 
         try

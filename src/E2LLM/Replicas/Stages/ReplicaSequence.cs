@@ -1,6 +1,7 @@
 using System.Threading.Channels;
 using E2LLM.KvCaching;
 using E2LLM.Replicas.Connections;
+using E2LLM.Sampling;
 using E2LLM.Scheduling;
 
 namespace E2LLM.Replicas.Stages;
@@ -8,7 +9,7 @@ namespace E2LLM.Replicas.Stages;
 /// <summary>One sequence as its driver sees it. State changes happen under the replica's lock; the tasks and the channel may be awaited anywhere.</summary>
 internal sealed class ReplicaSequence
 {
-    private readonly Channel<int> _sampled = Channel.CreateUnbounded<int>();
+    private readonly Channel<TokenChoice> _sampled = Channel.CreateUnbounded<TokenChoice>();
     private readonly int _tokenBufferCount;
     private int _unreadCount;
 
@@ -74,7 +75,7 @@ internal sealed class ReplicaSequence
     public TaskCompletionSource Sent { get; } = New();
 
     /// <summary>Tokens as they are sampled, until the last.</summary>
-    public ChannelReader<int> Sampled => _sampled.Reader;
+    public ChannelReader<TokenChoice> Sampled => _sampled.Reader;
 
     /// <summary>A stage has room and holds so many positions already.</summary>
     public void OpenedAt(ulong heldTokenCount)
@@ -108,13 +109,13 @@ internal sealed class ReplicaSequence
     }
 
     /// <summary>Hands a token to the consumer.</summary>
-    public void Emit(int token)
+    public void Emit(TokenChoice token)
     {
-        Scheduled.Append(token);
+        Scheduled.Append(token.Id);
         RemainingTokenCount--;
         Scheduled.IsPaused = Interlocked.Increment(ref _unreadCount) >= _tokenBufferCount;
         _sampled.Writer.TryWrite(token);
-        if (RemainingTokenCount == 0 || EndsAt?.Invoke(token) == true)
+        if (RemainingTokenCount == 0 || EndsAt?.Invoke(token.Id) == true)
         {
             RemainingTokenCount = 0;
             _sampled.Writer.TryComplete();

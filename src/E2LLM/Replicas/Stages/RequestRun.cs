@@ -1,3 +1,4 @@
+using E2LLM.Sampling;
 using E2LLM.Transfer;
 
 namespace E2LLM.Replicas.Stages;
@@ -14,7 +15,7 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
     private ReplicaSequence? _decoding;
     private Replica? _source;
     private int _delivered;
-    private int _first;
+    private TokenChoice _first;
 
     /// <summary>Whether the prompt is read where the tokens are generated: nothing moves.</summary>
     private bool IsLocal => decode is null || ReferenceEquals(prefill, decode);
@@ -22,7 +23,7 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
     /// <summary>The next token, or null after the last.</summary>
     /// <exception cref="PeerLostException">A replica of this attempt is lost.</exception>
     /// <exception cref="SequenceFailedException">The sequence failed.</exception>
-    public async ValueTask<int?> NextAsync(CancellationToken cancellationToken)
+    public async ValueTask<TokenChoice?> NextAsync(CancellationToken cancellationToken)
     {
         try
         {
@@ -34,7 +35,7 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
         }
     }
 
-    private async ValueTask<int?> AdvanceAsync(CancellationToken cancellationToken)
+    private async ValueTask<TokenChoice?> AdvanceAsync(CancellationToken cancellationToken)
     {
         if (_source is null)
         {
@@ -48,7 +49,7 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
 
         if (!IsLocal && _delivered == 1)
         {
-            if (served.Request.EndsAt?.Invoke(_first) == true)
+            if (served.Request.EndsAt?.Invoke(_first.Id) == true)
             {
                 return null;
             }
@@ -57,7 +58,7 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
         }
 
         ReplicaSequence sequence = _decoding ?? _prefilling!;
-        if (!await sequence.Sampled.WaitToReadAsync(cancellationToken).ConfigureAwait(false) || !sequence.Sampled.TryRead(out int token))
+        if (!await sequence.Sampled.WaitToReadAsync(cancellationToken).ConfigureAwait(false) || !sequence.Sampled.TryRead(out TokenChoice token))
         {
             return null;
         }
@@ -84,7 +85,7 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
     }
 
     /// <summary>Opens the request and waits until its prompt is through.</summary>
-    private async Task<int?> FirstAsync(CancellationToken cancellationToken)
+    private async Task<TokenChoice?> FirstAsync(CancellationToken cancellationToken)
     {
         served.Update(report => report with { PrefillReplica = prefill.Name, DecodeReplica = (decode ?? prefill).Name });
         if (!IsLocal)
@@ -131,7 +132,7 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
         served.Update(report => report with { KvTransferBytes = report.KvTransferBytes + _prefilling.SentBytes });
         prefill.Close(_prefilling);
         _prefilling = null;
-        decode!.Start(_decoding, _first);
+        decode!.Start(_decoding, _first.Id);
     }
 
     /// <summary>A loss seen from the other replica comes without the stage's number.</summary>

@@ -22,6 +22,7 @@ internal sealed class StageSequence : IDisposable
         Cache = cache;
         Import = import;
         UnsentTargetCount = open.Targets.Count;
+        Recent = open.Sampling.HasPenalties ? new RecentTokens(open) : null;
     }
 
     public SequenceOpenMessage Open { get; }
@@ -32,6 +33,9 @@ internal sealed class StageSequence : IDisposable
 
     /// <summary>Filled by connections of prefill stages; null where the prompt is computed here.</summary>
     public KvImport? Import { get; }
+
+    /// <summary>What penalties look at; null without penalties. Touched on the stage loop.</summary>
+    public RecentTokens? Recent { get; }
 
     /// <summary>Whether steps may come: the prompt's keys and values are there, or are computed by the steps themselves.</summary>
     public bool IsReady { get; set; }

@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using E2LLM.Diagnostics;
 using E2LLM.KvCaching;
 using E2LLM.Replicas.Connections;
+using E2LLM.Sampling;
 using E2LLM.Transfer;
 
 namespace E2LLM.Replicas.Stages;
@@ -64,13 +65,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
             return;
         }
 
-        if (_next is not null)
-        {
-            var header = new HeaderWriter();
-            open.Write(header);
-            _next.Send(PageKeys.Frame(FrameKind.SequenceOpen, header, open.Pages));
-        }
-
+        _next?.Send(open.ToFrame());
         KvCache cache = host.Executor.KvPool.CreateSequence();
         try
         {
@@ -220,7 +215,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
     private void Sample(StepMessage step, StageSequence[] sequences)
     {
         var tokens = new List<SampledToken>();
-        foreach ((int index, int token, string? fault) in _runner.Sample(step, sequences))
+        foreach ((int index, TokenChoice token, string? fault) in _runner.Sample(step, sequences))
         {
             StepItem item = step.Items[index];
             if (fault is null)

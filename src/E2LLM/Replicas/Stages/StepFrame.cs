@@ -16,7 +16,7 @@ internal static class StepFrame
         byte[] ids = ArrayPool<byte>.Shared.Rent(tokens * sizeof(int));
         foreach (ScheduledItem item in chosen)
         {
-            items.Add(new StepItem(sequenceId(item), item.FirstPosition, item.TokenCount, item.Samples));
+            items.Add(new StepItem(sequenceId(item), item.FirstPosition, item.TokenCount, item.Samples, item.Sequence.Tokens[item.FirstPosition + item.TokenCount - 1]));
             for (int i = 0; i < item.TokenCount; i++)
             {
                 BinaryPrimitives.WriteInt32LittleEndian(ids.AsSpan(at), item.Sequence.Tokens[item.FirstPosition + i]);

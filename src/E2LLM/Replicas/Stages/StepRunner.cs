@@ -52,7 +52,7 @@ internal sealed class StepRunner(IStageExecutor executor)
     }
 
     /// <summary>Samples after the last token of every item that asks for it.</summary>
-    public IEnumerable<(int Index, int Token, string? Fault)> Sample(StepMessage step, StageSequence[] sequences)
+    public IEnumerable<(int Index, TokenChoice Token, string? Fault)> Sample(StepMessage step, StageSequence[] sequences)
     {
         int width = executor.Shape.HiddenSize, vocabulary = executor.Shape.VocabularySize;
         var sampled = new List<int>();
@@ -78,15 +78,16 @@ internal sealed class StepRunner(IStageExecutor executor)
         return sampled.Select((index, i) => SampleOne(index, step.Items[index], sequences[index], _logits.AsSpan(i * vocabulary, vocabulary))).ToList();
     }
 
-    private static (int Index, int Token, string? Fault) SampleOne(int index, StepItem item, StageSequence sequence, ReadOnlySpan<float> logits)
+    private static (int Index, TokenChoice Token, string? Fault) SampleOne(int index, StepItem item, StageSequence sequence, ReadOnlySpan<float> logits)
     {
         try
         {
-            return (index, Sampler.Sample(logits, sequence.Open.Sampling, item.FirstPosition + item.TokenCount), null);
+            ReadOnlySpan<int> recent = sequence.Recent is null ? [] : sequence.Recent.Before(item);
+            return (index, Sampler.Choose(logits, sequence.Open.Sampling, item.FirstPosition + item.TokenCount, recent), null);
         }
         catch (Exception error) when (error is ArithmeticException or ArgumentException or InvalidOperationException or FormatException)
         {
-            return (index, -1, error.Message);
+            return (index, default, error.Message);
         }
     }
 
