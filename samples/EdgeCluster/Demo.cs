@@ -6,6 +6,7 @@ using E2LLM.Replicas;
 using E2LLM.Samples.EdgeCluster.Faults;
 using E2LLM.Samples.EdgeCluster.Output;
 using E2LLM.Samples.EdgeCluster.Stages;
+using E2LLM.Transfer;
 
 namespace E2LLM.Samples.EdgeCluster;
 
@@ -51,6 +52,8 @@ internal static class Demo
 
     internal static ModelCost ReadModel(string path) => ModelCostFile.Read(path);
 
+    private static bool IsLossless(string codec) => KvCodecPolicy.TryParse(codec, out KvCodecPolicy? policy) && policy.Codecs.All(one => one.IsLossless);
+
     /// <summary>Prefill and decode apart where that is possible: the sample is about moving KV caches.</summary>
     internal static PlanningResult MakePlan(Cluster cluster, ModelCost model, Workload workload, DemoOptions options, CancellationToken ct)
     {
@@ -78,7 +81,7 @@ internal static class Demo
         IReadOnlyList<DemoRequest> requests = DemoRequest.Create(options, reference.Tokenizer, identity.Shape.ContextLength);
         StageKill? kill = options.Kill is null ? null : new StageKill(options.Kill, plan, fleet, output);
         IReadOnlyList<DemoResult> results;
-        await using (Dispatcher dispatcher = await Dispatcher.ConnectAsync(plan, identity, fleet.ConnectAsync, fleet.ReplicaOptions, cancellationToken: ct))
+        await using (Dispatcher dispatcher = await Dispatcher.ConnectAsync(plan, identity, fleet.ConnectAsync, fleet.ReplicaOptions with { KvCodec = options.Codec }, cancellationToken: ct))
         {
             using var served = CancellationTokenSource.CreateLinkedTokenSource(ct);
             Task killing = kill?.ArmAsync(served.Token) ?? Task.CompletedTask;
@@ -91,6 +94,6 @@ internal static class Demo
         kill?.Report();
         ResultTable.Write(output, results);
         output.WriteLine();
-        return await reference.AgreesAsync(results, output, ct);
+        return await reference.AgreesAsync(results, IsLossless(options.Codec), output, ct);
     }
 }

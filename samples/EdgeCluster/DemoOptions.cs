@@ -1,6 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using E2LLM.Samples.EdgeCluster.Faults;
+using E2LLM.Transfer;
 
 namespace E2LLM.Samples.EdgeCluster;
 
@@ -14,6 +15,7 @@ internal sealed record DemoOptions
           --prompt TEXT      continue this text, once greedily and once sampled (default: six prompts of our own)
           --max-tokens N     tokens to generate for each prompt (default 80)
           --seed N           seed of the planner and of the sampling (default 1)
+          --codec NAME       how keys and values travel: auto (default), auto-lossy, raw, lz4, byte-plane-lz4, exponent, int8, int4
           --kill STAGE@TOKEN kill the process of a stage (a device, or prefill, or decode: the first of the fastest
                              replica) when the TOKENth token has come out, or @kv: in the middle of a KV transfer
           --plan-only        plan, show the plan, and stop
@@ -35,6 +37,8 @@ internal sealed record DemoOptions
 
     public ulong Seed { get; private init; } = 1;
 
+    public string Codec { get; private init; } = KvCodecPolicy.Auto.ToString();
+
     public KillOrder? Kill { get; private init; }
 
     public bool PlanOnly { get; private init; }
@@ -52,7 +56,7 @@ internal sealed record DemoOptions
                 continue;
             }
 
-            if (args[i] is not ("--model" or "--cluster" or "--prompt" or "--max-tokens" or "--seed" or "--kill"))
+            if (args[i] is not ("--model" or "--cluster" or "--prompt" or "--max-tokens" or "--seed" or "--codec" or "--kill"))
             {
                 problem = $"unknown option '{args[i]}'";
                 return false;
@@ -86,6 +90,7 @@ internal sealed record DemoOptions
         "--prompt" => value.Length > 0 ? this with { Prompt = value } : null,
         "--max-tokens" => int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out int count) && count > 0 ? this with { MaxTokens = count } : null,
         "--seed" => ulong.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out ulong seed) ? this with { Seed = seed } : null,
+        "--codec" => KvCodecPolicy.TryParse(value, out _) ? this with { Codec = value } : null,
         "--kill" => KillOrder.TryParse(value, out KillOrder? order) ? this with { Kill = order } : null,
         _ => null,
     };

@@ -113,6 +113,9 @@ public sealed record ReplicaPlan
     /// <summary>Output tokens per second with all slots busy while it decodes; 0 for a prefill replica.</summary>
     public double DecodeTokensPerSecond { get; init; }
 
+    /// <summary>Name of the codec with which its stages send keys and values to other replicas, for example <c>auto</c> or <c>int8</c>; null leaves it to the stages.</summary>
+    public string? KvCodec { get; init; }
+
     /// <summary>What limits it.</summary>
     public PlanBottleneck Bottleneck { get; init; } = new() { Kind = "stage", At = "" };
 }

@@ -78,6 +78,11 @@ internal static class DeploymentPlanJson
         json.WriteString("role", RoleText(replica.Role));
         json.WriteNumber("decodeSlots", replica.DecodeSlots);
         json.WriteNumber("prefillShare", Finite(replica.PrefillShare));
+        if (replica.KvCodec is not null)
+        {
+            json.WriteString("kvCodec", replica.KvCodec);
+        }
+
         json.WriteStartArray("stages");
         foreach (StagePlan stage in replica.Stages)
         {
@@ -119,6 +124,7 @@ internal static class DeploymentPlanJson
             Role = view.Choice<ReplicaRole>("role", view.String("role")),
             DecodeSlots = slots,
             PrefillShare = share,
+            KvCodec = view.Has("kvCodec") ? view.String("kvCodec") : null,
             Stages = view.Array("stages", (item, path) => Closed(new JsonObjectView(item, path), Stage)),
             PrefillTokensPerSecond = view.Number("prefillTokensPerSecond", 0),
             DecodeTokensPerSecond = view.Number("decodeTokensPerSecond", 0),

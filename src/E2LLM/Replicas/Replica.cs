@@ -154,7 +154,7 @@ public sealed class Replica : IAsyncDisposable
         {
             bool last = i == _stages.Length - 1;
             var header = new HeaderWriter();
-            new AttachMessage(i, _stages.Length, last ? "" : Plan.Stages[i + 1].Device, RoleOf(Plan.Stages[last ? i : i + 1])).Write(header);
+            new AttachMessage(i, _stages.Length, last ? "" : Plan.Stages[i + 1].Device, RoleOf(Plan.Stages[last ? i : i + 1]), Plan.KvCodec ?? _options.KvCodec ?? "").Write(header);
             _stages[i].Connection.Send(FrameKind.Attach, header);
         }
 

@@ -13,6 +13,12 @@ public sealed record ReplicaOptions
     public KvElementType KvElementType { get; init; } = KvElementType.F16;
 
     /// <summary>
+    /// Name of the codec policy with which the stages of this replica send keys and values (<see cref="Transfer.KvCodecPolicy.Names"/>); a plan's own
+    /// (<see cref="Deployment.ReplicaPlan.KvCodec"/>) goes first. Null (default) leaves it to each stage.
+    /// </summary>
+    public string? KvCodec { get; init; }
+
+    /// <summary>
     /// Tokens in a step at most: the chunk in which prompts are read. Smaller ones fill a pipeline sooner, larger ones waste less. Default 128; 1 to 65,536.
     /// Never more than what the smallest stage takes.
     /// </summary>
@@ -38,6 +44,11 @@ public sealed record ReplicaOptions
         ArgumentOutOfRangeException.ThrowIfGreaterThan(ChunkTokenCount, 65_536);
         ArgumentOutOfRangeException.ThrowIfLessThan(MaxSequenceCount ?? 1, 1, nameof(MaxSequenceCount));
         ArgumentOutOfRangeException.ThrowIfLessThan(TokenBufferCount, 1);
+        if (KvCodec is not null && !Transfer.KvCodecPolicy.TryParse(KvCodec, out _))
+        {
+            throw new ArgumentException($"Unknown codec \"{KvCodec}\". Known: {string.Join(", ", Transfer.KvCodecPolicy.Names)}.", nameof(KvCodec));
+        }
+
         if (!Enum.IsDefined(KvElementType))
         {
             throw new ArgumentOutOfRangeException(nameof(KvElementType), KvElementType, "Unknown KV element type.");

@@ -74,6 +74,8 @@ public sealed class StageHost : IAsyncDisposable
 
     internal KvCodecSet Codecs => _options.Codecs;
 
+    internal KvCodecPolicy CodecPolicy => _options.CodecPolicy;
+
     internal ConnectionOptions Connections => _options.Connections;
 
     internal ConcurrentDictionary<ulong, StageSession> Sessions { get; } = new();
@@ -152,9 +154,6 @@ public sealed class StageHost : IAsyncDisposable
         };
         return await DialedPeer.OpenAsync(_options.Connect, hello, _options.Connections, handler, cancellationToken).ConfigureAwait(false);
     }
-
-    /// <summary>The codec for a receiver that knows the given ones.</summary>
-    internal IKvBlockCodec CodecFor(ulong known) => KvCodecBits.Contains(known, _options.Codec.Id) ? _options.Codec : RawKvCodec.Instance;
 
     /// <summary>What a message about a sequence's prompt says of itself, for the layers that are sent or expected.</summary>
     internal KvTransferHeader MessageHeader(ulong transferId, LayerRange layers, SequenceOpenMessage open) => new()

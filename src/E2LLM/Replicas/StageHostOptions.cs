@@ -14,8 +14,11 @@ public sealed record StageHostOptions
     /// <summary>How connections are watched.</summary>
     public ConnectionOptions Connections { get; init; } = new();
 
-    /// <summary>Codes keys and values sent to decode stages that know the codec; others get them raw. Default raw.</summary>
-    public IKvBlockCodec Codec { get; init; } = RawKvCodec.Instance;
+    /// <summary>
+    /// How keys and values sent to decode stages are coded, where a driver does not say otherwise (<see cref="ReplicaOptions.KvCodec"/>). Default <see cref="KvCodecPolicy.Auto"/>: lossless,
+    /// whatever moves most on the link.
+    /// </summary>
+    public KvCodecPolicy CodecPolicy { get; init; } = KvCodecPolicy.Auto;
 
     /// <summary>Codecs understood in keys and values received. Default: all of this library.</summary>
     public KvCodecSet Codecs { get; init; } = KvCodecSet.Default;
@@ -38,7 +41,7 @@ public sealed record StageHostOptions
 
         ArgumentNullException.ThrowIfNull(Connect);
         ArgumentNullException.ThrowIfNull(Connections);
-        ArgumentNullException.ThrowIfNull(Codec);
+        ArgumentNullException.ThrowIfNull(CodecPolicy);
         ArgumentNullException.ThrowIfNull(Codecs);
         Connections.Validate();
         ArgumentOutOfRangeException.ThrowIfNegative(KeptKvBlockCount ?? 0, nameof(KeptKvBlockCount));

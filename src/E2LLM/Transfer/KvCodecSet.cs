@@ -38,5 +38,7 @@ public sealed class KvCodecSet
         return codec is not null;
     }
 
+    internal IEnumerable<IKvBlockCodec> Codecs => _byId.OfType<IKvBlockCodec>();
+
     internal string Describe() => string.Join(", ", _byId.Where(codec => codec is not null).Select(codec => $"{codec!.Id} ({codec.Name})"));
 }

@@ -20,7 +20,7 @@ public sealed class KvTransferWriter : IDisposable
     /// <summary>Starts a message: its header is written at once.</summary>
     /// <param name="output">Takes the bytes.</param>
     /// <param name="message">What the message will hold.</param>
-    /// <param name="codec">Codes the slices; null sends them raw.</param>
+    /// <param name="codec">Codes the slices (int4: all but the first 4 and the last 64 positions); null sends them raw.</param>
     /// <param name="nonce">Stamped on every frame, so that a replayed message of another connection is recognised.</param>
     public KvTransferWriter(IBufferWriter<byte> output, KvTransferHeader message, IKvBlockCodec? codec = null, ulong nonce = 0)
     {
@@ -28,7 +28,7 @@ public sealed class KvTransferWriter : IDisposable
         ArgumentNullException.ThrowIfNull(message);
         _message = message;
         _frames = new FrameWriter(output) { Nonce = nonce };
-        _encoder = new KvSliceEncoder(codec ?? RawKvCodec.Instance);
+        _encoder = new KvSliceEncoder(new KvCodecChooser(KvCodecPolicy.Always(codec ?? RawKvCodec.Instance), _ => true), TimeProvider.System);
         KvMessages.Write(_header, message);
         _frames.Write(FrameKind.KvBegin, _header.Written, default);
     }
@@ -45,12 +45,12 @@ public sealed class KvTransferWriter : IDisposable
         ArgumentNullException.ThrowIfNull(cache);
         CheckOpen();
         CheckRange(cache, layer, firstToken, tokenCount);
-        int step = KvSliceEncoder.TokensPerSlice(cache.Layout.TokenBytes);
-        for (int at = firstToken; at < firstToken + tokenCount; at += step)
+        int end = firstToken + tokenCount;
+        for (int at = firstToken, next; at < end; at = next)
         {
-            int count = Math.Min(step, firstToken + tokenCount - at);
-            WriteSlice(cache, layer, KvPart.Keys, at, count);
-            WriteSlice(cache, layer, KvPart.Values, at, count);
+            next = _encoder.CutAt(cache.Layout.TokenBytes, at, end, _message.FirstPosition + _message.PositionCount);
+            WriteSlice(cache, layer, KvPart.Keys, at, next - at);
+            WriteSlice(cache, layer, KvPart.Values, at, next - at);
         }
     }
 
@@ -83,7 +83,7 @@ public sealed class KvTransferWriter : IDisposable
 
     private void WriteSlice(KvCache cache, int layer, KvPart part, int firstToken, int tokenCount)
     {
-        KvSliceHeader slice = _encoder.Encode(_message.TransferId, cache, layer, part, firstToken, tokenCount, out ReadOnlyMemory<byte> payload);
+        KvSliceHeader slice = _encoder.Encode(_message.TransferId, cache, layer, part, firstToken, tokenCount, _message.FirstPosition + _message.PositionCount, out ReadOnlyMemory<byte> payload);
         _header.Clear();
         KvMessages.Write(_header, slice);
         _frames.Write(FrameKind.KvSlice, _header.Written, payload.Span);

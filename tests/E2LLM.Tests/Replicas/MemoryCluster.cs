@@ -6,6 +6,7 @@ using E2LLM.Replicas;
 using E2LLM.Replicas.Connections;
 using E2LLM.Replicas.Stages;
 using E2LLM.Sampling;
+using E2LLM.Transfer;
 
 namespace E2LLM.Tests.Replicas;
 
@@ -60,7 +61,7 @@ internal sealed class MemoryCluster : IAsyncDisposable
 
     public void AddDevice(string name, IStageExecutor executor)
     {
-        var options = new StageHostOptions { Name = name, Connect = (peer, ct) => ConnectAsync(name, peer, ct), Connections = Connections };
+        var options = new StageHostOptions { Name = name, Connect = (peer, ct) => ConnectAsync(name, peer, ct), Connections = Connections, CodecPolicy = KvCodecPolicy.Raw };
         _devices[name] = new Device(new StageHost(executor, Model, HostOptions(options)), executor);
         if (executor is IDisposable disposable)
         {

@@ -3,11 +3,11 @@ using E2LLM.Transfer;
 namespace E2LLM.Replicas.Connections;
 
 /// <summary>Tells a stage its place in the replica: it then opens the stream to the next one.</summary>
-internal readonly record struct AttachMessage(int StageIndex, int StageCount, string NextPeer, StageRole NextRole)
+internal readonly record struct AttachMessage(int StageIndex, int StageCount, string NextPeer, StageRole NextRole, string KvCodec)
 {
     public void Write(HeaderWriter writer) => writer
         .UInt16(StageIndex).UInt16(StageCount).String(NextPeer)
-        .Int32(NextRole.Layers.Start).Int32(NextRole.Layers.End).Byte((byte)((NextRole.HasEmbedding ? 1 : 0) | (NextRole.HasHead ? 2 : 0)));
+        .Int32(NextRole.Layers.Start).Int32(NextRole.Layers.End).Byte((byte)((NextRole.HasEmbedding ? 1 : 0) | (NextRole.HasHead ? 2 : 0))).String(KvCodec);
 
     public static AttachMessage Read(in Frame frame)
     {
@@ -22,9 +22,10 @@ internal readonly record struct AttachMessage(int StageIndex, int StageCount, st
 
         string next = reader.String("nextPeer");
         StageRole role = StageRole.Read(ref reader);
+        string codec = reader.String("kvCodec");
         reader.End(frame.Minor);
         KvMessages.NoPayload(frame);
-        return new AttachMessage(index, count, next, role);
+        return new AttachMessage(index, count, next, role, codec);
     }
 }
 

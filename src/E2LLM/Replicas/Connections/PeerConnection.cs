@@ -13,6 +13,7 @@ internal sealed class PeerConnection : IAsyncDisposable
     private readonly Stream _stream;
     private readonly ConnectionOptions _options;
     private readonly FrameReceiver _receiver;
+    private readonly FrameSender _sender;
     private readonly Channel<OutgoingFrame> _outgoing = Channel.CreateUnbounded<OutgoingFrame>(new UnboundedChannelOptions { SingleReader = true });
     private readonly CancellationTokenSource _stop = new();
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -30,16 +31,14 @@ internal sealed class PeerConnection : IAsyncDisposable
     private bool _writing;
     private ulong _nonce;
 
-    /// <summary>Wraps a stream; nothing happens before <see cref="Start"/>.</summary>
-    /// <param name="stream">Two-way stream; owned from now on.</param>
-    /// <param name="peer">Name of the other side, until the handshake says it.</param>
-    /// <param name="options">Times and caps.</param>
+    /// <summary>Wraps a stream and owns it from now on; nothing happens before <see cref="Start"/>. The peer has this name until the handshake says it.</summary>
     public PeerConnection(Stream stream, string peer, ConnectionOptions options)
     {
         _stream = stream;
         _options = options;
         Peer = peer;
         _receiver = new FrameReceiver(stream, options);
+        _sender = new FrameSender(stream, options.TimeProvider);
         _watch = options.TimeProvider.CreateTimer(static state => ((PeerConnection)state!).Watch(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
 
@@ -48,6 +47,9 @@ internal sealed class PeerConnection : IAsyncDisposable
 
     /// <summary>Ends when the connection is over and both its loops have stopped; never throws.</summary>
     public Task Completion => _completion;
+
+    /// <summary>Bytes per second that the peer took lately; infinite while unknown.</summary>
+    public double SentBytesPerSecond => _sender.BytesPerSecond;
 
     /// <summary>Cancelled when the connection is over.</summary>
     public CancellationToken Ended => _stop.Token;
@@ -211,7 +213,6 @@ internal sealed class PeerConnection : IAsyncDisposable
     {
         try
         {
-            var sender = new FrameSender(_stream);
             ChannelReader<OutgoingFrame> reader = _outgoing.Reader;
             while (await reader.WaitToReadAsync(_stop.Token).ConfigureAwait(false))
             {
@@ -221,7 +222,7 @@ internal sealed class PeerConnection : IAsyncDisposable
                 {
                     try
                     {
-                        await sender.WriteAsync(frame, Volatile.Read(ref _nonce), Progress, _stop.Token).ConfigureAwait(false);
+                        await _sender.WriteAsync(frame, Volatile.Read(ref _nonce), Progress, _stop.Token).ConfigureAwait(false);
                     }
                     finally
                     {
@@ -232,7 +233,7 @@ internal sealed class PeerConnection : IAsyncDisposable
                     Interlocked.Increment(ref _sentFrames);
                 }
 
-                await sender.FlushAsync(Progress, _stop.Token).ConfigureAwait(false);
+                await _sender.FlushAsync(Progress, _stop.Token).ConfigureAwait(false);
                 Volatile.Write(ref _writing, false);
             }
 

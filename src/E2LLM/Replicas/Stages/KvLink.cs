@@ -64,7 +64,8 @@ internal sealed class KvLink : IAsyncDisposable
             await using (connection.ConfigureAwait(false))
             {
                 using CancellationTokenRegistration ended = connection.Ended.UnsafeRegister(static state => ((ChannelWriter<Chunk>)state!).TryComplete(), _chunks.Writer);
-                _encoder = new KvSliceEncoder(_session.Host.CodecFor(dialed.Welcome.Codecs));
+                var chooser = new KvCodecChooser(_session.CodecPolicy, codec => KvCodecBits.Contains(dialed.Welcome.Codecs, codec.Id));
+                _encoder = new KvSliceEncoder(chooser, _session.Host.Connections.TimeProvider);
                 await foreach (Chunk chunk in _chunks.Reader.ReadAllAsync(_stop.Token).ConfigureAwait(false))
                 {
                     await SendAsync(connection, chunk).ConfigureAwait(false);
@@ -107,10 +108,12 @@ internal sealed class KvLink : IAsyncDisposable
             connection.Send(FrameKind.KvBegin, header);
         }
 
-        int step = KvSliceEncoder.TokensPerSlice(chunk.Sequence.Cache.Layout.TokenBytes);
-        for (int done = 0; done < chunk.Count; done += step)
+        _encoder!.Chooser.LinkBytesPerSecond = connection.SentBytesPerSecond;
+        int end = chunk.FirstPosition + chunk.Count;
+        for (int first = chunk.FirstPosition, next; first < end; first = next)
         {
-            int first = chunk.FirstPosition + done, count = Math.Min(step, chunk.Count - done);
+            next = _encoder.CutAt(chunk.Sequence.Cache.Layout.TokenBytes, first, end, chunk.Sequence.Open.PromptTokenCount);
+            int count = next - first;
             if (!SendSlice(connection, chunk, pending, KvPart.Keys, first, count) || !SendSlice(connection, chunk, pending, KvPart.Values, first, count))
             {
                 // The request was cancelled: let the receiver forget the message.
@@ -135,10 +138,10 @@ internal sealed class KvLink : IAsyncDisposable
     private LayerRange LayersFor(KvTarget target) => target.Role.Layers.Intersect(_session.Host.Executor.Role.Layers);
 
     private bool SendSlice(PeerConnection connection, Chunk chunk, Pending pending, KvPart part, int first, int count) => chunk.Sequence.TryUse(
-        (Link: this, Connection: connection, Pending: pending, Id: chunk.Target.Sequence, chunk.Layer, Part: part, First: first, Count: count),
+        (Link: this, Connection: connection, Pending: pending, Id: chunk.Target.Sequence, chunk.Layer, Part: part, First: first, Count: count, End: chunk.Sequence.Open.PromptTokenCount),
         static (cache, s) =>
         {
-            KvSliceHeader slice = s.Link._encoder!.Encode(s.Id, cache, s.Layer, s.Part, s.First, s.Count, out ReadOnlyMemory<byte> payload);
+            KvSliceHeader slice = s.Link._encoder!.Encode(s.Id, cache, s.Layer, s.Part, s.First, s.Count, s.End, out ReadOnlyMemory<byte> payload);
             byte[] copy = System.Buffers.ArrayPool<byte>.Shared.Rent(payload.Length);
             payload.CopyTo(copy);
             var header = new HeaderWriter();

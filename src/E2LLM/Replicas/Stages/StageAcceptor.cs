@@ -169,6 +169,7 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
 
     private void Attach(StageSession session, AttachMessage attach)
     {
+        host.Loop.Post(() => session.UseCodec(attach.KvCodec));
         if (attach.StageIndex == attach.StageCount - 1)
         {
             host.Loop.Post(() => session.Attached(null));

@@ -27,6 +27,9 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
 
     public PeerConnection Driver => driver;
 
+    /// <summary>How keys and values leave: what the driver asked for when it attached the stage, else the host's own.</summary>
+    public KvCodecPolicy CodecPolicy { get; private set; } = host.CodecPolicy;
+
     /// <summary>Sequences held.</summary>
     public int SequenceCount => _sequences.Count;
 
@@ -36,6 +39,24 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
         var header = new HeaderWriter();
         fault.Write(header);
         driver.Send(FrameKind.Fault, header);
+    }
+
+    /// <summary>Takes the driver's choice of a codec; an empty name leaves the host's.</summary>
+    public void UseCodec(string name)
+    {
+        if (name.Length == 0 || name == CodecPolicy.ToString())
+        {
+            return;
+        }
+
+        if (KvCodecPolicy.TryParse(name, out KvCodecPolicy? policy))
+        {
+            CodecPolicy = policy;
+        }
+        else
+        {
+            Break($"Codec \"{name}\" is unknown here. Known: {string.Join(", ", KvCodecPolicy.Names)}.");
+        }
     }
 
     /// <summary>The chain is up: steps may come.</summary>

@@ -13,6 +13,9 @@ public sealed unsafe class QuantizedKvCodec : IKvBlockCodec
     /// <summary>Tokens whose keys share a scale, and channels whose values do at least.</summary>
     private const int GroupTokens = 64, GroupChannels = 64;
 
+    /// <summary>Number of the 4-bit codec on the wire.</summary>
+    internal const byte Int4Id = 5;
+
     private const float LargestHalf = 65_504f, LargestBFloat16 = 3.38953139e38f;
 
     private readonly bool _isInt8;
@@ -26,7 +29,7 @@ public sealed unsafe class QuantizedKvCodec : IKvBlockCodec
     public static QuantizedKvCodec Int4 { get; } = new(isInt8: false);
 
     /// <inheritdoc/>
-    public byte Id => (byte)(_isInt8 ? 4 : 5);
+    public byte Id => _isInt8 ? (byte)4 : Int4Id;
 
     /// <inheritdoc/>
     public string Name => _isInt8 ? "int8" : "int4";

@@ -119,7 +119,7 @@ public sealed class KvCodecTests
         for (int i = 0; i < Lossless.Length; i++)
         {
             IKvBlockCodec codec = Lossless[i];
-            await using var cluster = new MemoryCluster { ChunkTokenCount = 100, HostOptions = options => options with { Codec = codec } };
+            await using var cluster = new MemoryCluster { ChunkTokenCount = 100, HostOptions = options => options with { CodecPolicy = KvCodecPolicy.Always(codec) } };
             await using Dispatcher dispatcher = await cluster.DispatchAsync(cluster.Add("p", ReplicaRole.Prefill, 4), cluster.Add("d", ReplicaRole.Decode, 3));
             ServedRequest served = dispatcher.Serve(request);
             Assert.Equal(MemoryCluster.Reference(whole, request), await DispatcherTests.CollectAsync(served));
