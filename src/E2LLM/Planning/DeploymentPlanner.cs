@@ -21,13 +21,7 @@ public static class DeploymentPlanner
     /// <exception cref="ArgumentOutOfRangeException">An option is outside its range.</exception>
     public static PlanningResult Plan(
         Cluster cluster, ModelCost model, Workload workload, PlannerOptions? options = null,
-        IProgress<PlanningProgress>? progress = null, CancellationToken cancellationToken = default) =>
-        Plan(cluster, model, workload, options, progress, sensitivity: true, cancellationToken);
-
-    /// <summary>The same; <paramref name="sensitivity"/>: whether the explanation says what more memory would be worth, which takes a few searches more.</summary>
-    internal static PlanningResult Plan(
-        Cluster cluster, ModelCost model, Workload workload, PlannerOptions? options, IProgress<PlanningProgress>? progress, bool sensitivity,
-        CancellationToken cancellationToken)
+        IProgress<PlanningProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(cluster);
         ArgumentNullException.ThrowIfNull(model);
@@ -38,7 +32,7 @@ public static class DeploymentPlanner
         {
             return Feasibility.OfInput(cluster, model, workload) is { } wrong
                 ? PlanningResult.None(wrong)
-                : PlanningRun.Run(cluster, model, workload, options, progress, sensitivity, cancellationToken);
+                : PlanningRun.Run(cluster, model, workload, options, progress, cancellationToken);
         }
         catch (OverflowException)
         {

@@ -124,13 +124,22 @@ public sealed class PlanEvaluator
         return prefill;
     }
 
-    internal (double Prefill, double Decode) Shares(ReplicaPlan replica, ReplicaRates rates) => replica.Role switch
+    internal (double Prefill, double Decode) Shares(ReplicaPlan replica, ReplicaRates rates)
     {
-        ReplicaRole.Prefill => (rates.PrefillRequestsPerSecond, 0),
-        ReplicaRole.Decode => (0, rates.DecodeRequestsPerSecond),
-        _ => (replica.PrefillShare * rates.PrefillRequestsPerSecond / options.MixedSlowdown,
-            (1 - replica.PrefillShare) * rates.DecodeRequestsPerSecond / options.MixedSlowdown),
-    };
+        switch (replica.Role)
+        {
+            case ReplicaRole.Prefill:
+                return (rates.PrefillRequestsPerSecond, 0);
+            case ReplicaRole.Decode:
+                return (0, rates.DecodeRequestsPerSecond);
+            default:
+                // What one phase does beyond the other leaves or comes as KV caches through the ports.
+                double prefill = replica.PrefillShare * rates.PrefillRequestsPerSecond / options.MixedSlowdown;
+                double decode = (1 - replica.PrefillShare) * rates.DecodeRequestsPerSecond / options.MixedSlowdown;
+                double kv = KvSeconds(replica), passes = kv > 0 ? 1 / kv : double.PositiveInfinity;
+                return (Math.Min(prefill, decode + passes), Math.Min(decode, prefill + passes));
+        }
+    }
 
     /// <summary>Bytes that a stage of a replica needs.</summary>
     public long MemoryBytes(ReplicaPlan replica, StagePlan stage)
@@ -143,11 +152,11 @@ public sealed class PlanEvaluator
 
     internal WorkloadSummary Work => work;
 
-    /// <summary>Seconds to move the KV cache of a mean prompt out of the slowest port of a prefill replica.</summary>
-    internal double KvSeconds(ReplicaPlan prefill)
+    /// <summary>Seconds to move the KV cache of a mean prompt through the slowest port of a replica.</summary>
+    internal double KvSeconds(ReplicaPlan replica)
     {
         double slowest = 0;
-        foreach (StagePlan stage in prefill.Stages)
+        foreach (StagePlan stage in replica.Stages)
         {
             double port = network.PortBytesPerSecond(index[stage.Device]);
             slowest = Math.Max(slowest, work.PromptMean * model.KvBytesPerTokenOf(stage.Layers) / port);

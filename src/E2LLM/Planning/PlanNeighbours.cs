@@ -185,13 +185,15 @@ internal sealed class PlanNeighbours
         if (role == ReplicaRole.Mixed)
         {
             // Of the splits that serve both phases the one whose balanced time sharing serves the most.
-            List<MixedChoice> choices = _rates.Mixed(anyState, counts, out _, out _);
+            var choices = new List<MixedChoice>();
+            _rates.Mixed(
+                anyState, counts, false, limits => choices.Count == 0 || Balanced(limits.Prefill, limits.Decode) > choices.Max(choice => Balanced(choice.PrefillRate, choice.DecodeRate)), choices);
             if (choices.Count == 0)
             {
                 return null;
             }
 
-            MixedChoice best = choices.MaxBy(choice => choice.PrefillRate * choice.DecodeRate / (choice.PrefillRate + choice.DecodeRate));
+            MixedChoice best = choices.MaxBy(choice => Balanced(choice.PrefillRate, choice.DecodeRate));
             pick = new GroupPick(anyState, counts, role, best.Split, best, best.DecodeRate / (best.PrefillRate + best.DecodeRate));
         }
         else
@@ -208,6 +210,8 @@ internal sealed class PlanNeighbours
         ReplicaDraft? draft = _real.WithinCycle(_real.Resplit(_assembler.Drafts([pick], _rates)[0]));
         return draft is null ? null : new Group(role, draft.Slots, draft.PrefillShare, [.. draft.Devices.Select(device => _classOf[device])], draft.Layers);
     }
+
+    private static double Balanced(double prefill, double decode) => prefill * decode / (prefill + decode);
 
     // Names the devices, class by class, and checks what slots may have changed: memory and the longest allowed cycle.
     private DeploymentPlan? Plan(Group[] groups, string planner)

@@ -63,6 +63,11 @@ public sealed record PlannerOptions
     /// </summary>
     public double SpeedErrorFraction { get; init; }
 
+    /// <summary>
+    /// Whether the explanation says what more memory would be worth, which takes up to three searches more: false for a plan as soon as it can be had. The plan itself is the same. Default true.
+    /// </summary>
+    public bool ExplainMemory { get; init; } = true;
+
     /// <summary>Individuals of a generation of the <see cref="PlannerKind.E2llm"/> search (the paper does not say). Default 40.</summary>
     public int GeneticPopulation { get; init; } = 40;
 

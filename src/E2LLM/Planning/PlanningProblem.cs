@@ -1,4 +1,6 @@
 using E2LLM.Costs;
+using E2LLM.Deployment;
+using E2LLM.Planning.Partitioning;
 
 namespace E2LLM.Planning;
 
@@ -8,15 +10,16 @@ namespace E2LLM.Planning;
 internal sealed record DeviceClass(DeviceProfile Profile, int[] Devices);
 
 /// <summary>
-/// A planning run's input in the form that searches use. Immutable; thread-safe. Devices that no plan can use (no memory for one layer) are left out.
+/// A planning run's input in the form that searches use. Immutable but for what it remembers, so not thread-safe. Devices that no plan can use (no memory for one layer) are left out.
 /// Searches see one surrogate layer (mean time, largest memory): exact where layers are alike, and re-split with the real layers at the end where not.
 /// </summary>
 internal sealed class PlanningProblem
 {
     private readonly bool uniformLayers;
+    private readonly Dictionary<(int Device, ReplicaRole Role, int Slots, int Batch), DeviceRow> rows;
 
     public PlanningProblem(Cluster cluster, ModelCost model, Workload workload, PlannerOptions options, IReadOnlyList<int>? devices = null)
-        : this(cluster, model, workload, options, new WorkloadSummary(workload, model, options), null, null, devices, model.HasUniformLayers)
+        : this(cluster, model, workload, options, new WorkloadSummary(workload, model, options), null, null, devices, model.HasUniformLayers, [])
     {
     }
 
@@ -24,13 +27,13 @@ internal sealed class PlanningProblem
     public PlanningProblem(PlanningProblem whole, IReadOnlyList<int> devices, bool allowMixed)
         : this(
             whole.Cluster, whole.Model, whole.Workload, whole.Options with { AllowMixed = allowMixed }, whole.Work, whole.Times, whole.Network, devices,
-            whole.uniformLayers)
+            whole.uniformLayers, whole.rows)
     {
     }
 
     private PlanningProblem(
         Cluster cluster, ModelCost model, Workload workload, PlannerOptions options, WorkloadSummary work, StageTimes? times, LinkTable? network,
-        IReadOnlyList<int>? devices, bool uniform)
+        IReadOnlyList<int>? devices, bool uniform, Dictionary<(int Device, ReplicaRole Role, int Slots, int Batch), DeviceRow> rows)
     {
         Cluster = cluster;
         Model = model;
@@ -40,6 +43,7 @@ internal sealed class PlanningProblem
         Times = times ?? new StageTimes(model, Work);
         Network = network ?? new LinkTable(cluster);
         uniformLayers = uniform;
+        this.rows = rows;
         Devices = Sorted(cluster, Network, devices);
         LinksUniform = Network.IsUniform(Devices);
         Link = Network.Best(Devices);
@@ -87,6 +91,18 @@ internal sealed class PlanningProblem
     public int LayerCount => Model.LayerCount;
 
     public int MaxStageCount => Math.Min(Options.MaxStageCount, LayerCount);
+
+    /// <summary>Costs of the devices of a class; computed once for this problem and all its parts.</summary>
+    public DeviceRow Row(DeviceClass item, ReplicaRole role, int slots, int batch)
+    {
+        (int, ReplicaRole, int, int) key = (item.Devices[0], role, slots, batch);
+        if (!rows.TryGetValue(key, out DeviceRow? row))
+        {
+            rows[key] = row = DeviceRow.Create(this, item.Profile, role, slots, batch);
+        }
+
+        return row;
+    }
 
     /// <summary>Mean seconds of a layer for a whole prompt.</summary>
     public double MeanPrefillLayer(DeviceProfile device) => Mean(layer => Times.PrefillLayer(device, layer));

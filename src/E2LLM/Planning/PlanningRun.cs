@@ -15,7 +15,7 @@ internal static class PlanningRun
 
     public static PlanningResult Run(
         Cluster cluster, ModelCost model, Workload workload, PlannerOptions options,
-        IProgress<PlanningProgress>? progress, bool sensitivity, CancellationToken cancellation)
+        IProgress<PlanningProgress>? progress, CancellationToken cancellation)
     {
         var problem = new PlanningProblem(cluster, model, workload, options);
         Found? found = Best(problem, options, progress, cancellation);
@@ -50,7 +50,7 @@ internal static class PlanningRun
         }
 
         plan = plan with { Objective = Certificates.Of(problem, plan, found.Bound) };
-        PlanSensitivity.Finding? memory = sensitivity
+        PlanSensitivity.Finding? memory = options.ExplainMemory
             ? PlanSensitivity.OfMemory(problem, found.Plan, raised => Best(raised, options, null, cancellation)?.Plan, cancellation) : null;
         return PlanningResult.Of(plan with { Explanation = PlanExplanation.Explain(problem, plan, found.Tried, memory) });
     }
@@ -104,8 +104,11 @@ internal static class PlanningRun
             SearchOutcome? outcome = ExactSearch.TryRun(problem, rates, progress, cancellation);
             if (outcome is not null)
             {
+                // Where links differ larger groups were not looked at: only the fluid bound holds for them.
+                bool all = problem.LinksUniform || Math.Min(problem.Devices.Length, problem.MaxStageCount) <= LinkAwareRates.MaxGroup;
                 return outcome.Groups.Count == 0 || !(outcome.Value > 0)
-                    ? null : Make(problem, assembler, assembler.Drafts(outcome.Groups, rates), "exact", outcome.Bound, outcome.Tried);
+                    ? null
+                    : Make(problem, assembler, assembler.Drafts(outcome.Groups, rates), "exact", all ? outcome.Bound : new FluidBound(problem).Value, outcome.Tried);
             }
         }
 
@@ -158,9 +161,11 @@ internal static class PlanningRun
                 counts[k] = state >> k & 1;
             }
 
-            foreach (MixedChoice choice in rates.Mixed(state, counts, out double _, out double _))
+            var choices = new List<MixedChoice>();
+            rates.Mixed(state, counts, false, _ => true, choices);
+            foreach (MixedChoice choice in choices)
             {
-                (double _, double share) = MixedRoles.Share(0, 0, choice.PrefillRate, choice.DecodeRate, problem.Options.MixedSlowdown);
+                (double _, double share) = MixedRoles.Share(0, 0, choice.PrefillRate, choice.DecodeRate, problem.Options.MixedSlowdown, choice.Passes);
                 var pick = new GroupPick(state, [.. counts], ReplicaRole.Mixed, choice.Split, choice, share);
                 Found? found = Make(problem, assembler, assembler.Drafts([pick], rates), "exact", double.PositiveInfinity, "chains of connected devices");
                 if (found is not null && (best is null || found.Plan.Predicted.RequestsPerSecond > best.Plan.Predicted.RequestsPerSecond))

@@ -27,11 +27,12 @@ public static class Replanner
     /// <param name="workload">The workload as it is now.</param>
     /// <param name="options">Settings of the plan.</param>
     /// <param name="capacityShare">Share of the best capacity found that the plan must have. Default 0.95.</param>
+    /// <param name="progress">Told how far the search is.</param>
     /// <param name="cancellationToken">Ends the search.</param>
     /// <exception cref="ArgumentOutOfRangeException">The share is not above 0 and at most 1, or an option is outside its range.</exception>
     public static ReplanResult Replan(
         DeploymentPlan current, Cluster cluster, ModelCost model, Workload workload, PlannerOptions? options = null,
-        double capacityShare = 0.95, CancellationToken cancellationToken = default)
+        double capacityShare = 0.95, IProgress<PlanningProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(current);
         if (!(capacityShare > 0 && capacityShare <= 1))
@@ -40,7 +41,7 @@ public static class Replanner
         }
 
         options ??= new PlannerOptions();
-        PlanningResult full = DeploymentPlanner.Plan(cluster, model, workload, options, null, sensitivity: false, cancellationToken);
+        PlanningResult full = DeploymentPlanner.Plan(cluster, model, workload, options with { ExplainMemory = false }, progress, cancellationToken);
         if (!full.IsFeasible)
         {
             return new ReplanResult(full, 0, 0);

@@ -6,7 +6,7 @@ using E2LLM.Planning.Clustering;
 namespace E2LLM.Tests.Planning;
 
 /// <summary>
-/// Every ordered plan: all set partitions (devices may idle), orders of stages, splits of layers, pure roles, concurrencies. Judged by the evaluator alone.
+/// Every ordered plan: all set partitions (devices may idle), orders of stages, splits of layers, roles, concurrencies; at most one mixed replica, where those are allowed. Judged by the evaluator alone.
 /// </summary>
 internal sealed class BruteForce
 {
@@ -14,13 +14,17 @@ internal sealed class BruteForce
     private readonly PlanEvaluator evaluator;
     private readonly int[] slots;
     private readonly int count;
+    private readonly double slowdown;
+    private readonly List<(double Prefill, double Decode, double Passes)>[] mixed;
 
     public BruteForce(Cluster cluster, ModelCost model, Workload workload, PlannerOptions options)
     {
         problem = new PlanningProblem(cluster, model, workload, options);
         evaluator = new PlanEvaluator(problem);
-        slots = new GroupRates(problem).SlotCandidates;
+        slots = [.. Enumerable.Range(1, options.MaxDecodeSlots)];
         count = cluster.Devices.Count;
+        slowdown = options.AllowMixed ? options.MixedSlowdown : 0;
+        mixed = [.. Enumerable.Range(0, 1 << count).Select(_ => new List<(double, double, double)>())];
         Prefill = new double[1 << count];
         Decode = new double[1 << count];
         for (int mask = 1; mask < 1 << count; mask++)
@@ -39,7 +43,44 @@ internal sealed class BruteForce
     {
         double best = 0;
         Partition((1 << count) - 1, 0, 0, ref best);
+        for (int mask = 1; mask < 1 << count; mask++)
+        {
+            foreach ((double prefill, double decode, double passes) in mixed[mask])
+            {
+                Others(((1 << count) - 1) ^ mask, 0, 0, (prefill / slowdown, decode / slowdown, passes), ref best);
+            }
+        }
+
         return best;
+    }
+
+    // Pure replicas beside a mixed one: time moves between its phases until both are level, or the ports pass no more.
+    private void Others(int left, double prefill, double decode, (double Prefill, double Decode, double Passes) shared, ref double best)
+    {
+        (double p, double d, double passes) = shared;
+        foreach (double share in new[] { 0, 1, (decode + d - prefill) / (p + d), (d - passes) / (p + d), (d + passes) / (p + d) })
+        {
+            if (share is >= 0 and <= 1)
+            {
+                double ours = share * p, theirs = (1 - share) * d;
+                best = Math.Max(best, Math.Min(prefill + Math.Min(ours, theirs + passes), decode + Math.Min(theirs, ours + passes)));
+            }
+        }
+
+        for (int part = left; part > 0; part = (part - 1) & left)
+        {
+            // The lowest device is in this group, or idle for good.
+            int rest = left ^ part, below = (part & -part) - 1;
+            if (Prefill[part] > 0)
+            {
+                Others(rest & ~below, prefill + Prefill[part], decode, shared, ref best);
+            }
+
+            if (Decode[part] > 0)
+            {
+                Others(rest & ~below, prefill, decode + Decode[part], shared, ref best);
+            }
+        }
     }
 
     private void Partition(int left, double prefill, double decode, ref double best)
@@ -89,6 +130,10 @@ internal sealed class BruteForce
                 foreach (int c in slots)
                 {
                     Judge(mask, new ReplicaDraft(ReplicaRole.Decode, c, 0, order, layers));
+                    if (slowdown > 0)
+                    {
+                        Judge(mask, new ReplicaDraft(ReplicaRole.Mixed, c, 0.5, order, layers));
+                    }
                 }
             }
         }
@@ -112,7 +157,16 @@ internal sealed class BruteForce
         }
 
         ReplicaRates rates = evaluator.Evaluate(replica);
-        if (draft.Role == ReplicaRole.Prefill)
+        if (draft.Role == ReplicaRole.Mixed)
+        {
+            (double p, double d, double passes) = (rates.PrefillRequestsPerSecond, rates.DecodeRequestsPerSecond, 1 / evaluator.KvSeconds(replica));
+            if (rates.CycleSeconds <= problem.Work.MaxCycleSeconds && !mixed[mask].Exists(there => there.Prefill >= p && there.Decode >= d && there.Passes >= passes))
+            {
+                mixed[mask].RemoveAll(there => p >= there.Prefill && d >= there.Decode && passes >= there.Passes);
+                mixed[mask].Add((p, d, passes));
+            }
+        }
+        else if (draft.Role == ReplicaRole.Prefill)
         {
             Prefill[mask] = Math.Max(Prefill[mask], rates.PrefillRequestsPerSecond);
         }

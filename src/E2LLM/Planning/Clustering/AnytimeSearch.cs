@@ -3,15 +3,24 @@ using E2LLM.Deployment;
 namespace E2LLM.Planning.Clustering;
 
 /// <summary>
-/// For clusters with too many device classes to search whole. Start: the devices are cut into small sub-clusters, each solved exactly for the weight at which prefill and decode
-/// balance over all (Lagrangian decomposition), and, where a replica needs more devices than that, groups grown until they hold the model. Then large-neighbourhood
-/// search: a few replicas and idle devices are taken out and planned anew, exactly, for the capacity of the whole. Seeded; the work is fixed unless a time budget is given.
+/// For clusters with too many device classes to search whole. Start: every class is dealt out evenly over sub-clusters as large as can be solved exactly, one after the other, each for the balance of prefill and
+/// decode that those before it left; alike sub-clusters of few classes so give the exact class solution many times over. Where a replica needs more devices than that, groups
+/// are grown until they hold the model. Then large-neighbourhood search: a few replicas and idle devices are taken out and planned anew, exactly, for the
+/// capacity of the whole. Seeded; the work is fixed unless a time budget is given.
 /// </summary>
-internal sealed class AnytimeSearch(PlanningProblem problem, PlanAssembler assembler, IProgress<PlanningProgress>? progress, CancellationToken cancellation)
+internal sealed partial class AnytimeSearch(PlanningProblem problem, PlanAssembler assembler, IProgress<PlanningProgress>? progress, CancellationToken cancellation)
 {
-    private const int MaxPartStates = 1024;
+    // Multisets of devices that are searched at once: 10 devices that all differ, or many of few classes.
+    private const int MaxPartStates = 1024, NeighbourhoodStates = 256;
+
+    // Where links differ every order counts, so fewer devices.
+    private const int MostLinked = 6;
+
+    // Replicas in a row that do not fit a neighbourhood any more.
+    private const int MostMisses = 8;
     private readonly SplitMix random = new(problem.Options.Seed);
-    private readonly int partSize = problem.LinksUniform ? 8 : 6;
+    private readonly int[] classOf = ClassOf(problem);
+    private int largest;
     private readonly long started = problem.Options.TimeProvider.GetTimestamp();
 
     /// <summary>A replica with what it adds to each phase.</summary>
@@ -49,7 +58,7 @@ internal sealed class AnytimeSearch(PlanningProblem problem, PlanAssembler assem
             Mix(best, ref value);
         }
 
-        Tried = $"{done} neighbourhoods of up to {partSize} devices, each solved exactly, {improved} of them improved the plan";
+        Tried = $"{done} neighbourhoods of up to {largest} devices, each solved exactly, {improved} of them improved the plan";
         return ([.. best.Select(item => item.Draft)], value);
     }
 
@@ -68,95 +77,38 @@ internal sealed class AnytimeSearch(PlanningProblem problem, PlanAssembler assem
         return Math.Min(prefill, decode);
     }
 
-    // Sub-clusters that mix large and small devices: dealt out like cards from the canonical order.
-    private List<Served> Start()
+    // Whether these devices can be planned exactly in short time.
+    private bool IsSmall(IEnumerable<int> devices, int mostStates)
     {
-        int parts = Math.Max(1, (problem.Devices.Length + partSize - 1) / partSize);
-        var hands = new List<int>[parts];
-        for (int i = 0; i < parts; i++)
+        var counts = new Dictionary<int, int>();
+        int count = 0;
+        foreach (int device in devices)
         {
-            hands[i] = [];
+            counts[classOf[device]] = counts.GetValueOrDefault(classOf[device]) + 1;
+            count++;
         }
 
-        for (int i = 0; i < problem.Devices.Length; i++)
+        long states = 1;
+        foreach (int alike in counts.Values)
         {
-            hands[i % parts].Add(problem.Devices[i]);
+            states = Math.Min(int.MaxValue, states * (alike + 1));
         }
 
-        var best = new List<Served>();
-        double prefill = 0, decode = 0;
-        for (int i = 0; i < parts && !OutOfTime(); i++)
-        {
-            cancellation.ThrowIfCancellationRequested();
-            progress?.Report(new PlanningProgress("sub-clusters", (double)i / parts, Math.Min(prefill, decode), double.PositiveInfinity));
-            foreach (Served item in Solve(hands[i], prefill, decode, false))
-            {
-                best.Add(item);
-                prefill += item.Prefill;
-                decode += item.Decode;
-            }
-        }
-
-        return best;
+        return problem.LinksUniform ? states <= mostStates && counts.Count < 32 : count <= MostLinked;
     }
 
-    // Where no small sub-cluster holds the model: groups grown from the largest devices until one does.
-    private List<Served> Grown()
+    private static int[] ClassOf(PlanningProblem problem)
     {
-        var best = new List<Served>();
-        int[] order = [.. problem.Devices];
-        Array.Sort(Array.ConvertAll(order, device => -problem.Cluster.Devices[device].MemoryBytes), order);
-        var group = new List<int>();
-        double prefill = 0, decode = 0;
-        foreach (int device in order)
+        var classOf = new int[problem.Cluster.Devices.Count];
+        for (int k = 0; k < problem.Classes.Length; k++)
         {
-            cancellation.ThrowIfCancellationRequested();
-            group.Add(device);
-            if (group.Count > problem.MaxStageCount)
+            foreach (int device in problem.Classes[k].Devices)
             {
-                break;
-            }
-
-            var part = new PlanningProblem(problem, group, false);
-            var rates = new GroupRates(part);
-            int[] counts = Array.ConvertAll(part.Classes, item => item.Devices.Length);
-            bool wantsPrefill = prefill <= decode;
-            RoleChoice choice = wantsPrefill ? rates.Prefill(0, counts, 0) : rates.Decode(0, counts, 0);
-            if (choice.Rate > 0)
-            {
-                var pick = new GroupPick(0, counts, wantsPrefill ? ReplicaRole.Prefill : ReplicaRole.Decode, choice, default, wantsPrefill ? 1 : 0);
-                Served item = Serve(new PlanAssembler(part).Drafts([pick], rates)[0]);
-                best.Add(item);
-                prefill += item.Prefill;
-                decode += item.Decode;
-                group.Clear();
+                classOf[device] = k;
             }
         }
 
-        if (best.Count == 1)
-        {
-            return SingleMixed(order) is { } mixed ? [mixed] : [];
-        }
-
-        return decode > 0 ? best : [];
-    }
-
-    private Served? SingleMixed(int[] order)
-    {
-        for (int count = 1; problem.Options.AllowMixed && count <= Math.Min(order.Length, problem.MaxStageCount); count++)
-        {
-            var part = new PlanningProblem(problem, order[..count], true);
-            var rates = new GroupRates(part);
-            int[] counts = Array.ConvertAll(part.Classes, item => item.Devices.Length);
-            List<MixedChoice> choices = rates.Mixed(0, counts, out double _, out double _);
-            if (choices.Count > 0)
-            {
-                (double _, MixedChoice choice, double share) = MixedRoles.Best(choices, 0, 0, problem.Options.MixedSlowdown);
-                return Serve(new PlanAssembler(part).Drafts([new GroupPick(0, counts, ReplicaRole.Mixed, choice.Split, choice, share)], rates)[0]);
-            }
-        }
-
-        return null;
+        return classOf;
     }
 
     private Served Serve(ReplicaDraft draft)
@@ -176,7 +128,7 @@ internal sealed class AnytimeSearch(PlanningProblem problem, PlanAssembler assem
 
     private bool Improve(List<Served> best, ref double value)
     {
-        (List<Served> kept, List<int> freed) = TakeOut(best, partSize);
+        (List<Served> kept, List<int> freed) = TakeOut(best, NeighbourhoodStates);
         if (freed.Count == 0)
         {
             return false;
@@ -198,18 +150,24 @@ internal sealed class AnytimeSearch(PlanningProblem problem, PlanAssembler assem
         return better;
     }
 
-    private (List<Served> Kept, List<int> Freed) TakeOut(List<Served> best, int most)
+    private (List<Served> Kept, List<int> Freed) TakeOut(List<Served> best, int mostStates)
     {
         var kept = new List<Served>(best);
         var freed = new List<int>();
         int[] order = [.. Enumerable.Range(0, best.Count)];
         random.Shuffle(order);
+        int full = 0;
         foreach (int i in order)
         {
-            if (freed.Count + best[i].Draft.Devices.Length <= most)
+            if (IsSmall(freed.Concat(best[i].Draft.Devices), mostStates))
             {
                 freed.AddRange(best[i].Draft.Devices);
                 kept.Remove(best[i]);
+                full = 0;
+            }
+            else if (++full == MostMisses)
+            {
+                break;
             }
         }
 
@@ -218,13 +176,14 @@ internal sealed class AnytimeSearch(PlanningProblem problem, PlanAssembler assem
         random.Shuffle(idle);
         foreach (int device in idle)
         {
-            if (freed.Count < most + 2)
+            if (IsSmall(freed.Append(device), mostStates * 4))
             {
                 freed.Add(device);
             }
         }
 
         freed.Sort();
+        largest = Math.Max(largest, freed.Count);
         return (kept, freed);
     }
 
@@ -233,7 +192,7 @@ internal sealed class AnytimeSearch(PlanningProblem problem, PlanAssembler assem
     {
         for (int attempt = 0; attempt < 6 && !OutOfTime(); attempt++)
         {
-            (List<Served> kept, List<int> freed) = TakeOut(best, Math.Min(partSize, 6));
+            (List<Served> kept, List<int> freed) = TakeOut(best, NeighbourhoodStates / 4);
             double prefill = kept.Sum(item => item.Prefill), decode = kept.Sum(item => item.Decode);
             if (freed.Count == 0 || kept.Any(item => item.Draft.Role == ReplicaRole.Mixed))
             {

@@ -11,7 +11,11 @@ namespace E2LLM.Planning.Clustering;
 internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, ClassStates states, double basePrefill = 0, double baseDecode = 0)
 {
     private const int MaxLabels = 4_000_000;
-    private const int MaxMixedGroups = 64;
+    private const int MaxMixedGroups = 512;
+    private const int WeightsAtOnce = 3;
+
+    // Up to so many multisets their limits as mixed groups are found by splitting them.
+    private const int MostTight = 4096;
 
     /// <summary>Most states that are searched exhaustively.</summary>
     public const int MaxStates = 140_000;
@@ -58,7 +62,7 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
             states, rates, problem.MaxStageCount, done => progress?.Report(new PlanningProgress("groups", done, 0, double.PositiveInfinity)), cancellation);
         int all = states.Count - 1;
         List<WeightedPartition> weights = CuttingPlanes(table, all, cancellation);
-        WeightedPartition[] bounds = [.. weights.OrderBy(item => item.Value[all] + Base(item)).Take(3)];
+        WeightedPartition[] bounds = [.. weights.OrderBy(item => item.Value[all] + Base(item)).Take(WeightsAtOnce)];
         double relaxed = bounds[0].Value[all] + Base(bounds[0]), value = wanted <= 1 ? Math.Min(basePrefill, baseDecode) : 0;
         var groups = new List<Pattern>();
         foreach (WeightedPartition weight in weights)
@@ -81,7 +85,7 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
         List<GroupPick> picks = [.. groups.Select(Pick)];
         if (problem.Options.AllowMixed)
         {
-            (picks, value, bound) = WithMixed(table, bounds, picks, value, bound, progress, cancellation);
+            (picks, value, bound) = WithMixed(table, weights, picks, value, bound, progress, cancellation);
         }
 
         int patterns = table.ByLowest.Sum(list => list.Length);
@@ -170,65 +174,105 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
     }
 
     private (List<GroupPick> Picks, double Value, double Bound) WithMixed(
-        PatternTable table, WeightedPartition[] bounds, List<GroupPick> picks, double value, double bound,
+        PatternTable table, List<WeightedPartition> weights, List<GroupPick> picks, double value, double bound,
         IProgress<PlanningProgress>? progress, CancellationToken cancellation)
     {
         int all = states.Count - 1;
         double slow = problem.Options.MixedSlowdown, unresolved = 0;
-        var candidates = new List<(double Bound, int State)>();
-        for (int state = 1; state <= all; state++)
+
+        bool tight = states.Count <= MostTight;
+
+        // What a plan with one mixed group of these limits reaches under one weight: the devices left as that weight likes them.
+        double Reach(WeightedPartition weight, int state, MixedLimits limits) =>
+            Base(weight) + weight.Value[all - state] + MixedRoles.Weighted(weight.Weight, limits.Prefill, limits.Decode, slow, limits.Passes);
+        double Least(int state, MixedLimits limits)
         {
-            double best = double.PositiveInfinity;
-            foreach (WeightedPartition weight in bounds)
+            double least = double.PositiveInfinity;
+            foreach (WeightedPartition weight in weights)
             {
-                best = Math.Min(best, Base(weight) + weight.Value[all - state]
-                    + (Math.Max(weight.Weight * table.Prefill[state], (1 - weight.Weight) * table.Decode[state]) / slow));
+                least = Math.Min(least, Reach(weight, state, limits));
             }
 
-            if (best > value * (1 + 1e-11))
+            return least;
+        }
+
+        // Time can be shifted between two mixed replicas until one is pure, which is no worse, unless ports limit pure ones more: prompts of a mixed one stay where they are.
+        bool Replaceable(int state, MixedLimits item) => item.Passes * slow >= Math.Max(item.Prefill, item.Decode)
+            && table.Prefill[state] * slow >= item.Prefill && table.Decode[state] * slow >= item.Decode;
+        var counts = new int[states.ClassCount];
+        var limits = new MixedLimits[all + 1];
+        bool provable = true;
+        for (int state = 1; state <= all; state++)
+        {
+            limits[state] = new MixedLimits(table.Prefill[state], table.Decode[state], double.PositiveInfinity);
+            if (rates.PortFree.PortsMatter)
             {
-                candidates.Add((best, state));
+                states.Counts(state, counts);
+                limits[state] = rates.LimitsOfMixed(state, counts, false);
+                if (!Replaceable(state, limits[state]))
+                {
+                    limits[state] = tight ? rates.LimitsOfMixed(state, counts, true) : limits[state];
+                    provable &= Replaceable(state, limits[state]);
+                }
             }
         }
 
-        candidates.Sort((x, y) => x.Bound != y.Bound ? y.Bound.CompareTo(x.Bound) : x.State.CompareTo(y.State));
-        var counts = new int[states.ClassCount];
-        int examined = 0;
-        foreach ((double optimistic, int state) in candidates)
+        // Several mixed replicas may be better than the one that is searched then: the bound is theirs.
+        double several = double.PositiveInfinity;
+        foreach (WeightedPartition weight in provable ? [] : weights.OrderBy(item => item.Value[all] + Base(item)).Take(WeightsAtOnce))
+        {
+            var with = new WeightedPartition(states, table, weight.Weight, cancellation, (state, _) =>
+                MixedRoles.Weighted(weight.Weight, limits[state].Prefill, limits[state].Decode, slow, limits[state].Passes));
+            several = Math.Min(several, with.Value[all] + Base(weight));
+        }
+
+        var candidates = new List<(double Bound, double Likely, int State)>();
+        for (int state = 1; state <= all; state++)
+        {
+            double best = Least(state, limits[state]);
+            if (best > value * (1 + 1e-11))
+            {
+                candidates.Add((best, tight ? best : Least(state, new MixedLimits(table.Prefill[state], table.Decode[state], limits[state].Passes)), state));
+            }
+        }
+
+        candidates.Sort((x, y) => x.Likely != y.Likely ? y.Likely.CompareTo(x.Likely) : x.State.CompareTo(y.State));
+        int examined = 0, spent = 0;
+        foreach ((double optimistic, double _, int state) in candidates)
         {
             if (optimistic <= value * (1 + 1e-11))
-            {
-                break;
-            }
-
-            if (examined++ >= MaxMixedGroups)
-            {
-                unresolved = Math.Max(unresolved, optimistic);
-                break;
-            }
-
-            cancellation.ThrowIfCancellationRequested();
-            progress?.Report(new PlanningProgress("mixed roles", (double)examined / MaxMixedGroups, value, Math.Max(bound, optimistic)));
-            states.Counts(state, counts);
-            List<MixedChoice> choices = rates.Mixed(state, counts, out double bestPrefill, out double bestDecode);
-            double[] extra = Array.ConvertAll(
-                bounds, weight => Base(weight) + (Math.Max(weight.Weight * bestPrefill, (1 - weight.Weight) * bestDecode) / slow));
-            double reach = double.PositiveInfinity;
-            for (int i = 0; i < bounds.Length; i++)
-            {
-                reach = Math.Min(reach, bounds[i].Value[all - state] + extra[i]);
-            }
-
-            if (reach <= value * (1 + 1e-11) || choices.Count == 0)
             {
                 continue;
             }
 
-            unresolved = Math.Max(unresolved, reach);
-            var search = new LabelSearch(states, table, bounds, wanted);
-            (double best, List<Pattern>? found, bool _) = search.Run(
+            if (examined++ >= MaxMixedGroups || spent > MaxLabels / 4)
+            {
+                unresolved = Math.Max(unresolved, optimistic);
+                continue;
+            }
+
+            cancellation.ThrowIfCancellationRequested();
+            progress?.Report(new PlanningProgress("mixed roles", Math.Min(1, (double)examined / Math.Min(MaxMixedGroups, candidates.Count)), value, Math.Max(bound, optimistic)));
+            states.Counts(state, counts);
+            double target = value * (1 + 1e-11);
+            var choices = new List<MixedChoice>();
+            rates.Mixed(state, counts, provable, item => Least(state, item) > target, choices);
+            if (choices.Count == 0)
+            {
+                unresolved = rates.MixedIsExact ? unresolved : Math.Max(unresolved, optimistic);
+                continue;
+            }
+
+            var reached = new MixedLimits(choices.Max(item => item.PrefillRate), choices.Max(item => item.DecodeRate), choices.Max(item => item.Passes));
+            double reach = rates.MixedIsExact ? Least(state, reached) : optimistic;
+            WeightedPartition[] tightest = [.. weights.OrderBy(weight => Reach(weight, state, reached)).Take(WeightsAtOnce)];
+            double[] extra = Array.ConvertAll(tightest, weight => Reach(weight, state, reached) - weight.Value[all - state]);
+            var search = new LabelSearch(states, table, tightest, wanted);
+            (double best, List<Pattern>? found, bool complete) = search.Run(
                 all - state, value, (prefill, decode) => MixedRoles.Best(choices, basePrefill + prefill, baseDecode + decode, slow).Value, extra, MaxLabels / 16, cancellation, 1);
             labelCount += search.LabelCount;
+            spent += search.LabelCount;
+            unresolved = complete && rates.MixedIsExact ? unresolved : Math.Max(unresolved, reach);
             if (found is not null)
             {
                 value = best;
@@ -240,7 +284,8 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
             }
         }
 
-        return (picks, value, Math.Max(bound, unresolved));
+        // A bound of pure plans below the value bounds nothing any more.
+        return (picks, value, Math.Max(value, provable ? Math.Max(bound, unresolved) : several));
     }
 
     private GroupPick Pick(Pattern pattern)

@@ -6,7 +6,7 @@ namespace E2LLM.Planning.Clustering;
 /// A bound on capacity that needs no search. Give each layer the weight a and the head the weight b with <c>L a + b = 1</c>. A replica of rate r whose stage j has n_j layers (and the
 /// head or not, h_j) has <c>r = sum_j r (n_j a + h_j b)</c>, and stage j allows at most <c>(n_j a + h_j b) / seconds(n_j, h_j)</c> of it: so a device carries at most
 /// the largest such value p of prefill, or q of decode (over batches too), whatever replica it is in, and <c>min(P, D) &lt;= sum over devices of max(w p, (1 - w) q)</c> for every
-/// weight w of the phases. The smallest over w and b of each phase is taken. A port counts like a stage; latencies and whole replicas are left out. Where layers differ the cheapest stands for all.
+/// weight w of the phases. The smallest over w and b of each phase is taken. A port counts like a stage where all replicas are pure; latencies and whole replicas are left out. Where layers differ the cheapest stands for all.
 /// </summary>
 internal sealed class FluidBound
 {
@@ -15,6 +15,7 @@ internal sealed class FluidBound
 
     private const int Sweeps = 3;
     private readonly int layerCount;
+    private readonly bool ports;
     private readonly int[] counts;
     private readonly List<Option>[] prefillOptions;
     private readonly List<Option>[] decodeOptions;
@@ -25,6 +26,7 @@ internal sealed class FluidBound
     {
         int classes = problem.Classes.Length;
         layerCount = problem.LayerCount;
+        ports = !problem.Options.AllowMixed;
         counts = Array.ConvertAll(problem.Classes, item => item.Devices.Length);
         prefillOptions = [.. Enumerable.Range(0, classes).Select(_ => new List<Option>())];
         decodeOptions = [.. Enumerable.Range(0, classes).Select(_ => new List<Option>())];
@@ -35,14 +37,16 @@ internal sealed class FluidBound
         int most = problem.Options.MaxDecodeSlots;
         for (int low = 1; low <= most;)
         {
-            // Between two batches of the grid: the time of the smaller, the tokens of the larger. With b per micro-batch and two or more stages there
-            // are at least 2b - 1 slots.
-            int next = low < 24 ? low + 1 : Math.Max(low + 1, low * 5 / 4), batch = Math.Min(next - 1, most);
+            // Every batch up to 64; beyond, between two batches of a grid, the time of the smaller and the tokens of the larger. With b per micro-batch and
+            // two or more stages there are at least 2b - 1 slots.
+            int next = low < 64 ? low + 1 : Math.Max(low + 1, low * 21 / 20), batch = Math.Min(next - 1, most);
             RoleTable? many = (2 * low) - 1 <= most ? RoleTable.Decode(problem, (2 * low) - 1, low) : null;
             Collect(many, RoleTable.Decode(problem, low, low), batch, problem.Work.OutputMean, cheapest, decodeOptions);
             low = next;
         }
 
+        Array.ForEach(prefillOptions, Thin);
+        Array.ForEach(decodeOptions, Thin);
         Value = double.PositiveInfinity;
         Weight = 0.5;
         Evaluate(prefillOptions, 0, prefill);
@@ -63,6 +67,22 @@ internal sealed class FluidBound
 
     /// <summary>The weight of prefill at which the bound is smallest.</summary>
     public double Weight { get; private set; }
+
+    // Of options with as many layers and the same part of the head only the fastest counts.
+    private static void Thin(List<Option> options)
+    {
+        options.Sort((x, y) => x.Layers != y.Layers ? x.Layers.CompareTo(y.Layers) : x.Head != y.Head ? x.Head.CompareTo(y.Head) : y.Rate.CompareTo(x.Rate));
+        int kept = 0;
+        for (int i = 0; i < options.Count; i++)
+        {
+            if (kept == 0 || options[kept - 1].Layers != options[i].Layers || options[kept - 1].Head != options[i].Head)
+            {
+                options[kept++] = options[i];
+            }
+        }
+
+        options.RemoveRange(kept, options.Count - kept);
+    }
 
     private double At(double weight)
     {
@@ -116,11 +136,12 @@ internal sealed class FluidBound
 
     // Rate times a weight that is affine in the layers is monotone between the points where its slope changes: both ends, where layers begin to spill, and where the
     // port takes over from the stage's own time.
-    private static void Add(List<Option> options, RoleTable table, int k, int variant, int most, int batch, double tokens, double cheapest)
+    private void Add(List<Option> options, RoleTable table, int k, int variant, int most, int batch, double tokens, double cheapest)
     {
         int capacity = Math.Min(most, table.Capacity[variant][k]), resident = table.Resident[variant][k];
         double layer = cheapest * table.Layer[k] * tokens / batch, sends = table.IsPrefill && (variant & RoleTable.Head) == 0 ? table.HopBusy : 0;
-        double crossing = ((table.Fixed[variant][k] * tokens / batch) - sends) / (table.PortPerLayer - layer);
+        double portPerLayer = ports ? table.PortPerLayer : 0;
+        double crossing = ((table.Fixed[variant][k] * tokens / batch) - sends) / (portPerLayer - layer);
         int around = crossing > 1 && crossing < capacity ? (int)crossing : 1;
         Span<int> ends = variant == RoleTable.Both ? [most] : [1, around, Math.Min(around + 1, capacity), Math.Min(resident, capacity), capacity];
         ends.Sort();
@@ -133,7 +154,7 @@ internal sealed class FluidBound
             }
 
             double seconds = table.Fixed[variant][k] + (cheapest * n * table.Layer[k]) + (Math.Max(0, n - resident) * table.Spill[k]);
-            seconds = Math.Max(seconds * tokens / batch, (n * table.PortPerLayer) + sends);
+            seconds = Math.Max(seconds * tokens / batch, (n * portPerLayer) + sends);
 
             // 0 times infinity, where a time was too long for a number: the bound stays one if nothing is said against the device.
             seconds = double.IsNaN(seconds) ? 0 : seconds;

@@ -12,17 +12,27 @@ namespace E2LLM.Planning.Clustering;
 internal readonly record struct RoleChoice(double Rate, int Slots, int Embedding, int Head);
 
 /// <summary>How a mixed group serves both roles with one split. Rates are those of each phase alone. Immutable.</summary>
-internal readonly record struct MixedChoice(double PrefillRate, double DecodeRate, RoleChoice Split, bool SplitIsPrefill);
+/// <param name="PrefillRate">Requests per second of prefill.</param>
+/// <param name="DecodeRate">Requests per second of decode.</param>
+/// <param name="Split">How the decode rate is had.</param>
+/// <param name="PrefillAbove">The split was asked to prefill faster than this.</param>
+/// <param name="MostLayers">The split was asked for no more layers on a stage.</param>
+/// <param name="Passes">KV caches per second that its ports pass.</param>
+internal readonly record struct MixedChoice(double PrefillRate, double DecodeRate, RoleChoice Split, double PrefillAbove, int MostLayers, double Passes);
 
 /// <summary>
-/// Rates of groups given as counts of device classes, all decode concurrencies tried. Not thread-safe. Tables are made once per (slots, batch).
+/// Rates of groups given as counts of device classes, best over all decode concurrencies: ranges of slots that an optimistic table rules out are skipped. Not thread-safe.
+/// Tables are made once per (slots, batch).
 /// </summary>
 internal sealed class GroupRates : IGroupRates
 {
     private readonly PlanningProblem problem;
     private readonly ThresholdSplit split;
     private readonly RoleTable prefill;
+    private readonly Dictionary<int, MixedLimits> limits = [];
+    private PortFreeRates? portFree;
     private readonly Dictionary<(int Slots, int Batch), RoleTable> decode = [];
+    private readonly Dictionary<(ReplicaRole Role, int Lowest, int Highest, int Size), RoleTable> ranges = [];
     private readonly Dictionary<(int Slots, int Batch), (RoleTable Prefill, RoleTable Decode)> mixed = [];
 
     public GroupRates(PlanningProblem problem)
@@ -30,11 +40,7 @@ internal sealed class GroupRates : IGroupRates
         this.problem = problem;
         split = new ThresholdSplit(problem);
         prefill = RoleTable.Prefill(problem);
-        SlotCandidates = Candidates(problem.Options.MaxDecodeSlots);
     }
-
-    /// <summary>The concurrencies tried, ascending: all up to 16, then in steps that grow, and the largest.</summary>
-    public int[] SlotCandidates { get; }
 
     public RoleTable PrefillTable => prefill;
 
@@ -57,49 +63,160 @@ internal sealed class GroupRates : IGroupRates
 
     public RoleChoice Decode(int state, ReadOnlySpan<int> counts, double atLeast)
     {
-        int size = Sum(counts);
         var best = new RoleChoice(0, 0, -1, -1);
-        for (int i = SlotCandidates.Length - 1; i >= 0 && size > 0; i--)
-        {
-            int slots = SlotCandidates[i];
-            double rate = split.BestRate(counts, DecodeTable(slots, size), Math.Max(atLeast, best.Rate), out int embedding, out int head);
-            if (rate > best.Rate)
-            {
-                best = new RoleChoice(rate, slots, embedding, head);
-            }
-        }
-
+        Decode(counts, Sum(counts), 1, problem.Options.MaxDecodeSlots, atLeast, ref best);
         return best;
     }
 
-    public List<MixedChoice> Mixed(int state, ReadOnlySpan<int> counts, out double bestPrefill, out double bestDecode)
+    private void Decode(ReadOnlySpan<int> counts, int size, int lowest, int highest, double atLeast, ref RoleChoice best)
+    {
+        double least = Math.Max(atLeast, best.Rate);
+        if (lowest == highest)
+        {
+            double rate = split.BestRate(counts, DecodeTable(lowest, size), least, out int embedding, out int head);
+            best = rate > least ? new RoleChoice(rate, lowest, embedding, head) : best;
+            return;
+        }
+
+        // More than twofold ranges are never ruled out but by memory, which their upper half meets too.
+        if (highest <= 2 * lowest && !split.MayExceed(counts, Range(ReplicaRole.Decode, lowest, highest, size), least))
+        {
+            return;
+        }
+
+        int middle = (lowest + highest) / 2;
+        Decode(counts, size, middle + 1, highest, atLeast, ref best);
+        Decode(counts, size, lowest, middle, atLeast, ref best);
+    }
+
+    public bool MixedIsExact => true;
+
+    public PortFreeRates PortFree => portFree ??= new PortFreeRates(problem);
+
+    public MixedLimits LimitsOfMixed(int state, ReadOnlySpan<int> counts, bool tight)
     {
         int size = Sum(counts);
-        var choices = new List<MixedChoice>();
-        bestPrefill = 0;
-        bestDecode = 0;
-        foreach (int slots in SlotCandidates)
+        double passes = Passes((problem.LayerCount + size - 1) / Math.Max(1, size));
+        if (!tight)
         {
-            (RoleTable first, RoleTable second) = MixedTables(slots, size);
-            double rate = split.BestRate(counts, second, 0, out int embedding, out int head);
-            if (rate > 0)
+            (double p, double d) = PortFree.Of(counts);
+            return new MixedLimits(p, d, passes);
+        }
+
+        if (!limits.TryGetValue(state, out MixedLimits found))
+        {
+            double most = split.BestRate(counts, MixedTables(1, size).Prefill, 0, out _, out _), decodes = 0;
+            if (most > 0)
             {
-                double other = split.RateOf(split.Split(counts, second, embedding, head, rate), first);
-                choices.Add(new MixedChoice(other, rate, new RoleChoice(rate, slots, embedding, head), false));
-                bestDecode = Math.Max(bestDecode, rate);
+                MostDecodes(counts, size, 1, problem.Options.MaxDecodeSlots, ref decodes);
             }
 
-            double prefillRate = split.BestRate(counts, first, 0, out embedding, out head);
-            if (prefillRate > 0)
+            limits[state] = found = new MixedLimits(most, decodes, passes);
+        }
+
+        return found;
+    }
+
+    private void MostDecodes(ReadOnlySpan<int> counts, int size, int lowest, int highest, ref double best)
+    {
+        if (lowest == highest)
+        {
+            best = Math.Max(best, split.BestRate(counts, MixedTables(lowest, size).Decode, best, out _, out _));
+        }
+        else if (highest > 2 * lowest || split.MayExceed(counts, Range(ReplicaRole.Mixed, lowest, highest, size), best))
+        {
+            MostDecodes(counts, size, ((lowest + highest) / 2) + 1, highest, ref best);
+            MostDecodes(counts, size, lowest, (lowest + highest) / 2, ref best);
+        }
+    }
+
+    public void Mixed(int state, ReadOnlySpan<int> counts, bool all, Func<MixedLimits, bool> worth, List<MixedChoice> choices)
+    {
+        int size = Sum(counts);
+        if (size > 0 && size <= problem.MaxStageCount)
+        {
+            Mixed(counts, size, 1, problem.Options.MaxDecodeSlots, all, worth, choices);
+        }
+    }
+
+    private void Mixed(ReadOnlySpan<int> counts, int size, int lowest, int highest, bool all, Func<MixedLimits, bool> worth, List<MixedChoice> choices)
+    {
+        if (highest <= 2 * lowest)
+        {
+            double most = split.BestRate(counts, MixedTables(lowest, size).Prefill, 0, out _, out _);
+            double decodes = split.BestRate(counts, Range(ReplicaRole.Mixed, lowest, highest, size), 0, out _, out _);
+            if (!(most > 0) || !(decodes > 0) || !worth(new MixedLimits(most, decodes, Passes((problem.LayerCount + size - 1) / size))))
             {
-                double other = split.RateOf(split.Split(counts, first, embedding, head, prefillRate), second);
-                choices.Add(new MixedChoice(prefillRate, other, new RoleChoice(prefillRate, slots, embedding, head), true));
-                bestPrefill = Math.Max(bestPrefill, prefillRate);
+                return;
+            }
+
+            if (lowest == highest)
+            {
+                // Fewer layers on the fullest stage let more KV caches pass: one frontier for every such limit, until the ports limit nothing.
+                int mostLayers = problem.LayerCount;
+                do
+                {
+                    mostLayers = Frontier(counts, lowest, size, mostLayers, most, worth, choices) - 1;
+                }
+                while (all && mostLayers > 0 && Passes(mostLayers + 1) < Math.Max(most, decodes) / problem.Options.MixedSlowdown);
+
+                return;
             }
         }
 
-        choices.RemoveAll(choice => !(choice.PrefillRate > 0 && choice.DecodeRate > 0));
-        return choices;
+        int middle = (lowest + highest) / 2;
+        Mixed(counts, size, middle + 1, highest, all, worth, choices);
+        Mixed(counts, size, lowest, middle, all, worth, choices);
+    }
+
+    // Every split with so many layers at most on a stage that no other beats in both phases: the fastest decode, then the fastest among splits that prefill faster than the last one,
+    // and so on. Gives the most layers that a stage of these has.
+    private int Frontier(
+        ReadOnlySpan<int> counts, int slots, int size, int mostLayers, double most, Func<MixedLimits, bool> worth, List<MixedChoice> choices)
+    {
+        (RoleTable first, RoleTable second) = MixedTables(slots, size);
+        double above = 0, passes = Passes((problem.LayerCount + size - 1) / size);
+        int used = 0;
+        while (true)
+        {
+            double rate = split.BestRate(counts, second, 0, out int embedding, out int head, first, above, mostLayers);
+            if (!(rate > 0) || !worth(new MixedLimits(most, rate, passes)))
+            {
+                return used;
+            }
+
+            List<(int Class, int Layers, int Variant)> stages = split.Split(counts, second, embedding, head, rate, first, above, mostLayers);
+            double other = split.RateOf(stages, first);
+            int fullest = stages.Max(stage => stage.Layers);
+            used = Math.Max(used, fullest);
+            if (!(other > above))
+            {
+                return used;
+            }
+
+            if (worth(new MixedLimits(other, rate, Passes(fullest))))
+            {
+                Keep(choices, new MixedChoice(other, rate, new RoleChoice(rate, slots, embedding, head), above, mostLayers, Passes(fullest)));
+            }
+
+            above = other;
+        }
+    }
+
+    private double Passes(int layers) => prefill.PortPerLayer > 0 ? 1 / (prefill.PortPerLayer * layers) : double.PositiveInfinity;
+
+    private static void Keep(List<MixedChoice> choices, MixedChoice item)
+    {
+        foreach (MixedChoice there in choices)
+        {
+            if (there.PrefillRate >= item.PrefillRate && there.DecodeRate >= item.DecodeRate && there.Passes >= item.Passes)
+            {
+                return;
+            }
+        }
+
+        choices.RemoveAll(there => item.PrefillRate >= there.PrefillRate && item.DecodeRate >= there.DecodeRate && item.Passes >= there.Passes);
+        choices.Add(item);
     }
 
     public bool Confirm(GroupPick pick) => true;
@@ -108,33 +225,26 @@ internal sealed class GroupRates : IGroupRates
     {
         int size = Sum(pick.Counts);
         RoleChoice choice = pick.Choice;
-        RoleTable table = pick.Role switch
-        {
-            ReplicaRole.Prefill => prefill,
-            ReplicaRole.Decode => DecodeTable(choice.Slots, size),
-            _ when pick.Mixed.SplitIsPrefill => MixedTables(choice.Slots, size).Prefill,
-            _ => MixedTables(choice.Slots, size).Decode,
-        };
-        return (choice.Slots, [.. split.Split(pick.Counts, table, choice.Embedding, choice.Head, choice.Rate).Select(stage => (stage.Class, stage.Layers))]);
+        bool isMixed = pick.Role == ReplicaRole.Mixed;
+        (RoleTable? other, RoleTable table) = isMixed ? MixedTables(choice.Slots, size)
+            : pick.Role == ReplicaRole.Prefill ? (null, prefill) : ((RoleTable?)null, DecodeTable(choice.Slots, size));
+        List<(int Class, int Layers, int Variant)> stages = split.Split(
+            pick.Counts, table, choice.Embedding, choice.Head, choice.Rate, other, pick.Mixed.PrefillAbove, isMixed ? pick.Mixed.MostLayers : int.MaxValue);
+        return (choice.Slots, [.. stages.Select(stage => (stage.Class, stage.Layers))]);
     }
 
     /// <summary>Sequences per micro-batch: <c>ceil(c / min(k, c))</c>.</summary>
     public static int Batch(int slots, int size) => StageMemory.DecodeBatch(slots, size);
 
-    private static int[] Candidates(int most)
+    private RoleTable Range(ReplicaRole role, int lowest, int highest, int size)
     {
-        var slots = new List<int>();
-        for (int c = 1; c <= most; c += c < 16 ? 1 : c < 32 ? 4 : c < 64 ? 8 : c / 4)
+        (ReplicaRole, int, int, int) key = (role, lowest, highest, size);
+        if (!ranges.TryGetValue(key, out RoleTable? table))
         {
-            slots.Add(c);
+            ranges[key] = table = RoleTable.DecodeRange(problem, role, lowest, highest, size);
         }
 
-        if (slots[^1] != most)
-        {
-            slots.Add(most);
-        }
-
-        return [.. slots];
+        return table;
     }
 
     private (RoleTable Prefill, RoleTable Decode) MixedTables(int slots, int size)

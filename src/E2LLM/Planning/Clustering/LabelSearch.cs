@@ -3,7 +3,7 @@ namespace E2LLM.Planning.Clustering;
 /// <summary>
 /// Exhaustive search over partitions and pure roles, cut by Lagrangian bounds and dominance: a label is (devices left, prefill so far, decode so far); it is dropped
 /// when no completion can beat the best plan under any of the weights, or when another label with the same devices left is no worse in both.
-/// What survives at the end is optimal; the search says whether it ended.
+/// Now and then a label is completed at once as one of the weights likes it: good plans found early cut more. What survives at the end is optimal; the search says whether it ended.
 /// </summary>
 internal sealed class LabelSearch
 {
@@ -12,6 +12,7 @@ internal sealed class LabelSearch
     private readonly WeightedPartition[] bounds;
     private readonly List<Label> labels = [];
     private readonly int wanted;
+    private const int Completions = 4096;
 
     // wanted: replicas of each phase; 1 or fewer: any plan that serves both.
     public LabelSearch(ClassStates states, PatternTable table, WeightedPartition[] bounds, int wanted)
@@ -37,7 +38,8 @@ internal sealed class LabelSearch
         labels.Clear();
         var heads = new int[start + 1];
         Array.Fill(heads, -1);
-        int bestLabel = -1;
+        int bestLabel = -1, tried = 0;
+        List<Pattern> tail = [];
         bool complete = true;
         labels.Add(new Label(0, 0, -1, -1, null, Math.Min(served, wanted), Math.Min(served, wanted)));
         heads[start] = 0;
@@ -62,6 +64,20 @@ internal sealed class LabelSearch
                     continue;
                 }
 
+                if (tried < Completions && (current & (tried < Completions / 2 ? 3 : 31)) == 0)
+                {
+                    tried++;
+                    for (int i = 0; i < bounds.Length; i++)
+                    {
+                        List<Pattern> rest = bounds[i].Groups(index);
+                        (double p, double d) = Sum(label, rest);
+                        if (Enough(current, rest) && (value = judge(p, d)) > best)
+                        {
+                            (best, bestLabel, tail) = (value, current, rest);
+                        }
+                    }
+                }
+
                 int lowest = states.Lowest(index);
                 Add(heads, index - states.Stride(lowest), label.Prefill, label.Decode, current, null, best, extra);
                 foreach (Pattern pattern in table.ByLowest[lowest])
@@ -76,7 +92,7 @@ internal sealed class LabelSearch
                     int added = Add(heads, index - pattern.State, prefill, decode, current, pattern, best, extra);
                     if (added >= 0 && Enough(added) && (value = judge(prefill, decode)) > best)
                     {
-                        (best, bestLabel) = (value, added);
+                        (best, bestLabel, tail) = (value, added, []);
                     }
                 }
 
@@ -88,10 +104,25 @@ internal sealed class LabelSearch
             }
         }
 
-        return (best, bestLabel < 0 ? null : Groups(bestLabel), complete);
+        return (best, bestLabel < 0 ? null : [.. Groups(bestLabel), .. tail], complete);
     }
 
     private bool Enough(int label) => labels[label].PrefillCount >= wanted && labels[label].DecodeCount >= wanted;
+
+    private bool Enough(int label, List<Pattern> rest) => wanted == 0
+        || (labels[label].PrefillCount + rest.Count(item => item.IsPrefill) >= wanted && labels[label].DecodeCount + rest.Count(item => !item.IsPrefill) >= wanted);
+
+    private static (double Prefill, double Decode) Sum(Label label, List<Pattern> rest)
+    {
+        (double prefill, double decode) = (label.Prefill, label.Decode);
+        foreach (Pattern pattern in rest)
+        {
+            prefill += pattern.IsPrefill ? pattern.Choice.Rate : 0;
+            decode += pattern.IsPrefill ? 0 : pattern.Choice.Rate;
+        }
+
+        return (prefill, decode);
+    }
 
     private bool CanBeat(double prefill, double decode, int left, double best, double[] extra)
     {

@@ -6,13 +6,16 @@ namespace E2LLM.Planning.Clustering;
 
 /// <summary>
 /// Rates of groups whose links differ, for all subsets of at most <see cref="LinkAwareSplit.MaxDevices"/> devices (a state is a mask). Prefill is exact from one recursion. Decode starts
-/// with a bound, the larger of the shortest sum and the micro-batches times the shortest maximum, which no split need reach together; a group that is taken is then solved
-/// itself, by bisection on its cycle. Decode slots are whole micro-batches: <c>c = k b</c>, or fewer slots than stages. Not thread-safe.
+/// with a bound, the larger of the shortest sum and the micro-batches times the shortest maximum, which no split need reach together, over ranges of slots; a group that is taken is then solved
+/// itself for all its slots, by bisection on its cycle. Groups have at most <see cref="MaxGroup"/> devices. Not thread-safe.
 /// </summary>
-internal sealed class LinkAwareRates : IGroupRates
+internal sealed partial class LinkAwareRates : IGroupRates
 {
-    private const int MaxGroup = 8;
-    private const int Rounds = 24;
+    /// <summary>Most devices of a replica.</summary>
+    public const int MaxGroup = 8;
+
+    private const int MaxMixedGroup = 6;
+    private const int Rounds = 40;
     private readonly PlanningProblem problem;
     private readonly PlanEvaluator evaluator;
     private readonly LinkAwareSplit split;
@@ -21,9 +24,10 @@ internal sealed class LinkAwareRates : IGroupRates
     private readonly double[] prefillSeconds;
     private readonly double[] decodeRate;
     private readonly Dictionary<(int Mask, bool Prefill), ReplicaDraft> drafts = [];
-    private readonly Dictionary<(int Mask, int Slots, bool SplitIsPrefill), ReplicaDraft> mixedDrafts = [];
+    private readonly Dictionary<(int Mask, MixedChoice Choice), ReplicaDraft> mixedDrafts = [];
     private readonly HashSet<int> real = [];
     private readonly int count;
+    private PortFreeRates? portFree;
 
     public LinkAwareRates(PlanningProblem problem, CancellationToken cancellation)
     {
@@ -38,18 +42,18 @@ internal sealed class LinkAwareRates : IGroupRates
         decodeRate = new double[all + 1];
         for (int size = 1; size <= most; size++)
         {
-            foreach (int slots in Slots(size))
+            foreach ((int lowest, int highest) in Ranges(size))
             {
-                RoleTable table = RoleTable.Decode(problem, slots, GroupRates.Batch(slots, size));
+                RoleTable table = RoleTable.DecodeRange(problem, ReplicaRole.Decode, lowest, highest, size);
                 double[] longest = split.Solve(table, false, all, size, size, double.PositiveInfinity, false, null, cancellation);
                 double[] sums = split.Solve(table, true, all, size, size, double.PositiveInfinity, false, null, cancellation);
-                int micro = Math.Min(size, slots);
+                int micro = Math.Min(size, lowest);
                 for (int mask = 1; mask <= all; mask++)
                 {
                     double cycle = Math.Max(sums[mask], micro * longest[mask]);
                     if (BitOperations.PopCount((uint)mask) == size && cycle <= problem.Work.MaxCycleSeconds)
                     {
-                        decodeRate[mask] = Math.Max(decodeRate[mask], slots / (cycle * problem.Work.OutputMean));
+                        decodeRate[mask] = Math.Max(decodeRate[mask], highest / (cycle * problem.Work.OutputMean));
                     }
                 }
             }
@@ -61,17 +65,25 @@ internal sealed class LinkAwareRates : IGroupRates
 
     public RoleChoice Decode(int state, ReadOnlySpan<int> counts, double atLeast) => Choice(decodeRate[state], atLeast);
 
-    public List<MixedChoice> Mixed(int state, ReadOnlySpan<int> counts, out double bestPrefill, out double bestDecode)
+    public bool MixedIsExact => false;
+
+    public PortFreeRates PortFree => portFree ??= new PortFreeRates(problem);
+
+    public MixedLimits LimitsOfMixed(int state, ReadOnlySpan<int> counts, bool tight)
     {
-        var choices = new List<MixedChoice>();
+        (double p, double d) = PortFree.Of(counts);
+        return new MixedLimits(p, d, double.PositiveInfinity);
+    }
+
+    public void Mixed(int state, ReadOnlySpan<int> counts, bool all, Func<MixedLimits, bool> worth, List<MixedChoice> choices)
+    {
         int size = BitOperations.PopCount((uint)state);
-        (bestPrefill, bestDecode) = (double.IsPositiveInfinity(prefillSeconds[state]) ? 0 : 1 / prefillSeconds[state], decodeRate[state]);
-        if (size > 6)
+        if (size > MaxMixedGroup || !worth(LimitsOfMixed(state, counts, false)))
         {
-            return choices;
+            return;
         }
 
-        foreach (int slots in Slots(size))
+        foreach ((int _, int slots) in Ranges(size))
         {
             (RoleTable first, RoleTable second) = RoleTable.Mixed(problem, slots, GroupRates.Batch(slots, size));
             Add(choices, state, size, slots, first, false, true);
@@ -81,8 +93,6 @@ internal sealed class LinkAwareRates : IGroupRates
                 Add(choices, state, size, slots, second, true, false);
             }
         }
-
-        return choices;
     }
 
     public bool Confirm(GroupPick pick)
@@ -123,28 +133,31 @@ internal sealed class LinkAwareRates : IGroupRates
     public (int Slots, List<(int Class, int Layers)> Stages) Stages(GroupPick pick)
     {
         ReplicaDraft draft = pick.Role == ReplicaRole.Mixed
-            ? mixedDrafts[(pick.State, pick.Choice.Slots, pick.Mixed.SplitIsPrefill)]
+            ? mixedDrafts[(pick.State, pick.Mixed)]
             : drafts[(pick.State, pick.Role == ReplicaRole.Prefill)];
         return (draft.Slots, [.. draft.Devices.Select((device, j) => (Array.FindIndex(problem.Classes, item => item.Devices[0] == device), draft.Layers[j]))]);
     }
 
     private static RoleChoice Choice(double rate, double atLeast) => new(rate > atLeast ? rate : 0, 0, -1, -1);
 
-    private List<int> Slots(int size)
+    // Slots in groups: each alone below one per stage, then those of one micro-batch, or of a few where they are large.
+    private List<(int Lowest, int Highest)> Ranges(int size)
     {
-        var slots = new List<int>();
+        var ranges = new List<(int, int)>();
         int most = problem.Options.MaxDecodeSlots;
-        for (int c = 1; c < Math.Min(size, most + 1); c++)
+        for (int c = 1; c <= Math.Min(size, most); c++)
         {
-            slots.Add(c);
+            ranges.Add((c, c));
         }
 
-        for (int batch = 1; batch * size <= most; batch += batch < 4 ? 1 : batch / 2)
+        for (int batch = 2; ((batch - 1) * size) + 1 <= most;)
         {
-            slots.Add(batch * size);
+            int last = batch < 4 ? batch : batch + (batch / 2) - 1;
+            ranges.Add((((batch - 1) * size) + 1, Math.Min(last * size, most)));
+            batch = last + 1;
         }
 
-        return slots;
+        return ranges;
     }
 
     private void Add(List<MixedChoice> choices, int state, int size, int slots, RoleTable table, bool sums, bool isPrefill)
@@ -154,100 +167,35 @@ internal sealed class LinkAwareRates : IGroupRates
             return;
         }
 
-        ReplicaRates rates = evaluator.Evaluate(new PlanAssembler(problem).Replica(draft));
+        Deployment.ReplicaPlan replica = new PlanAssembler(problem).Replica(draft);
+        ReplicaRates rates = evaluator.Evaluate(replica);
+        double kv = evaluator.KvSeconds(replica);
         if (rates.CycleSeconds > problem.Work.MaxCycleSeconds || size != draft.Devices.Length)
         {
             return;
         }
 
-        bool better = true;
-        int same = choices.FindIndex(item => item.Split.Slots == slots && item.SplitIsPrefill == isPrefill);
-        if (same >= 0)
+        var choice = new MixedChoice(
+            rates.PrefillRequestsPerSecond, rates.DecodeRequestsPerSecond, new RoleChoice(rates.DecodeRequestsPerSecond, slots, -1, -1), isPrefill ? 1 : 0, problem.LayerCount,
+            kv > 0 ? 1 / kv : double.PositiveInfinity);
+        if (mixedDrafts.TryAdd((state, choice), draft))
         {
-            better = rates.DecodeRequestsPerSecond > choices[same].DecodeRate;
-            if (better)
-            {
-                choices.RemoveAt(same);
-            }
-        }
-
-        if (better)
-        {
-            mixedDrafts[(state, slots, isPrefill)] = draft;
-            choices.Add(new MixedChoice(
-                rates.PrefillRequestsPerSecond, rates.DecodeRequestsPerSecond, new RoleChoice(rates.DecodeRequestsPerSecond, slots, -1, -1), isPrefill));
+            choices.Add(choice);
         }
     }
 
-    private (double Rate, ReplicaDraft? Draft) SolveDecode(int mask)
+    private double Value(RoleTable table, bool sums, int mask, double stageLimit, double portLimit = double.PositiveInfinity)
     {
         int size = BitOperations.PopCount((uint)mask);
-        (double Rate, ReplicaDraft? Draft) best = (0, null);
-        foreach (int slots in Slots(size))
-        {
-            RoleTable table = RoleTable.Decode(problem, slots, GroupRates.Batch(slots, size));
-            int micro = Math.Min(size, slots);
-            double longest = Value(table, false, mask, double.PositiveInfinity), sum = Value(table, true, mask, double.PositiveInfinity);
-            double low = Math.Max(sum, micro * longest);
-            if (!(low <= problem.Work.MaxCycleSeconds) || slots / (low * problem.Work.OutputMean) <= best.Rate)
-            {
-                continue;
-            }
-
-            // The cycle X can be had if the shortest sum with no stage above X / m is no more than X.
-            double high = low;
-            while (Value(table, true, mask, Slack(high / micro)) > Slack(high) && high < low * 64)
-            {
-                high *= 1.25;
-            }
-
-            for (int round = 0; round < Rounds && high > low * (1 + 1e-9); round++)
-            {
-                double middle = (low + high) / 2;
-                if (Value(table, true, mask, middle / micro) <= middle)
-                {
-                    high = middle;
-                }
-                else
-                {
-                    low = middle;
-                }
-            }
-
-            Consider(Trace(table, true, mask, Slack(high / micro), ReplicaRole.Decode, slots, false), ref best);
-            Consider(Trace(table, false, mask, double.PositiveInfinity, ReplicaRole.Decode, slots, false), ref best);
-        }
-
-        return best;
+        return split.Solve(table, sums, mask, size, size, stageLimit, false, null, cancellation, portLimit)[^1];
     }
 
-    private static double Slack(double seconds) => seconds * (1 + 1e-12);
-
-    private void Consider(ReplicaDraft? draft, ref (double Rate, ReplicaDraft? Draft) best)
-    {
-        if (draft is null)
-        {
-            return;
-        }
-
-        ReplicaRates rates = evaluator.Evaluate(new PlanAssembler(problem).Replica(draft));
-        if (rates.CycleSeconds <= problem.Work.MaxCycleSeconds && rates.DecodeRequestsPerSecond > best.Rate)
-        {
-            best = (rates.DecodeRequestsPerSecond, draft);
-        }
-    }
-
-    private double Value(RoleTable table, bool sums, int mask, double stageLimit)
-    {
-        int size = BitOperations.PopCount((uint)mask);
-        return split.Solve(table, sums, mask, size, size, stageLimit, false, null, cancellation)[^1];
-    }
-
-    private ReplicaDraft? Trace(RoleTable table, bool sums, int mask, double stageLimit, ReplicaRole role, int slots, bool mixed)
+    private ReplicaDraft? Trace(
+        RoleTable table, bool sums, int mask, double stageLimit, ReplicaRole role, int slots, bool mixed, double portLimit = double.PositiveInfinity)
     {
         var stages = new List<(int Device, int Layers)>();
         int size = BitOperations.PopCount((uint)mask);
-        split.Solve(table, sums, mask, size, size, stageLimit, mixed, stages, cancellation);
+        split.Solve(table, sums, mask, size, size, stageLimit, mixed, stages, cancellation, portLimit);
         return stages.Count == 0 ? null : new ReplicaDraft(
             role, slots, role == ReplicaRole.Prefill ? 1 : 0,
             [.. stages.Select(stage => problem.Classes[stage.Device].Devices[0])], [.. stages.Select(stage => stage.Layers)]);

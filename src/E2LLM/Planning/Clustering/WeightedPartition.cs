@@ -11,7 +11,8 @@ internal sealed class WeightedPartition
     private readonly Pattern[][] patterns;
     private readonly int[] choices;
 
-    public WeightedPartition(ClassStates states, PatternTable table, double weight, CancellationToken cancellation)
+    /// <summary>Solves all multisets; <paramref name="special"/> (multiset, value so far) may say that a multiset is worth more in a way that has no pattern: then it counts as one, for <see cref="Value"/> only.</summary>
+    public WeightedPartition(ClassStates states, PatternTable table, double weight, CancellationToken cancellation, Func<int, double, double>? special = null)
     {
         this.states = states;
         patterns = table.ByLowest;
@@ -51,6 +52,14 @@ internal sealed class WeightedPartition
                         choice = i;
                     }
                 }
+            }
+
+            if (special is not null && special(index, best) is var worthMore && worthMore > best)
+            {
+                best = worthMore;
+                packed[lowest] = [.. packed[lowest], states.Packed[index]];
+                offsets[lowest] = [.. offsets[lowest], index];
+                worth[lowest] = [.. worth[lowest], best];
             }
 
             Value[index] = best;

@@ -17,8 +17,9 @@ internal sealed class LinkAwareSplit
     private readonly int count;
     private readonly int layerCount;
     private readonly double[] hop;
-    private int[] members = [];
     private readonly double[] port;
+    private int[] members = [];
+    private double portLimit = double.PositiveInfinity;
 
     public LinkAwareSplit(PlanningProblem problem)
     {
@@ -36,11 +37,13 @@ internal sealed class LinkAwareSplit
     /// <summary>
     /// Best value of every subset with at most <paramref name="maxSize"/> devices (or exactly <paramref name="onlySize"/>), by mask; positive infinity where none fits.
     /// <paramref name="sums"/> false: the slowest stage or hop; true: the sum of stages and hop latencies, stages limited to <paramref name="stageLimit"/>.
-    /// Only subsets of <paramref name="within"/> are searched, and masks count its devices only; <paramref name="trace"/> collects the best order of that whole set.
+    /// <paramref name="portSeconds"/>: most seconds that a decode stage's port may need for the KV cache of one request. Only subsets of <paramref name="within"/> are searched, and masks count its devices only; <paramref name="trace"/> collects the best order of that whole set.
     /// </summary>
     public double[] Solve(
-        RoleTable table, bool sums, int within, int maxSize, int onlySize, double stageLimit, bool mixed, List<(int Device, int Layers)>? trace, CancellationToken cancellation)
+        RoleTable table, bool sums, int within, int maxSize, int onlySize, double stageLimit, bool mixed, List<(int Device, int Layers)>? trace, CancellationToken cancellation,
+        double portSeconds = double.PositiveInfinity)
     {
+        portLimit = portSeconds;
         members = [.. Enumerable.Range(0, count).Where(d => (within >> d & 1) == 1)];
         int width = layerCount + 1, masks = 1 << members.Length, k = members.Length;
         var f = new double[(long)masks * k * width];
@@ -202,8 +205,9 @@ internal sealed class LinkAwareSplit
             seconds = Math.Max(seconds, bytes / port[d]);
         }
 
+        bool tooMany = !table.IsPrefill && !mixed && layers * problem.Work.PromptMean * problem.Model.KvBytesPerToken / layerCount / port[d] > portLimit;
         seconds = Math.Max(seconds, StageTimes.LeastSeconds);
-        return double.IsNaN(seconds) || (sums && seconds > stageLimit) ? double.PositiveInfinity : seconds;
+        return tooMany || double.IsNaN(seconds) || (sums && seconds > stageLimit) ? double.PositiveInfinity : seconds;
     }
 
     private void Hops(RoleTable table, bool sums, double stageLimit)

@@ -26,8 +26,11 @@ internal sealed class RoleTable
 
     public bool IsPrefill { get; private init; }
 
-    /// <summary>Decode slots c; 0 for prefill.</summary>
+    /// <summary>Decode slots c; 0 for prefill. In a table of a range of slots: the most of them.</summary>
     public int Slots { get; private init; }
+
+    /// <summary>As <see cref="Slots"/>; in a table of a range of slots: the fewest of them, whose costs the table has.</summary>
+    public int LeastSlots { get; private init; }
 
     /// <summary>Sequences of one micro-batch.</summary>
     public int Batch { get; private init; }
@@ -62,14 +65,38 @@ internal sealed class RoleTable
     /// <summary>Classes in ascending order of marginal seconds; <c>class + count</c> stands for that class's spilled layers.</summary>
     public int[] Order { get; private set; } = [];
 
-    public static RoleTable Prefill(PlanningProblem problem) => Create(problem, ReplicaRole.Prefill, 0, 1);
+    public static RoleTable Prefill(PlanningProblem problem) => Create(problem, ReplicaRole.Prefill, 0, 1, 0);
 
-    public static RoleTable Decode(PlanningProblem problem, int slots, int batch) => Create(problem, ReplicaRole.Decode, slots, batch);
+    public static RoleTable Decode(PlanningProblem problem, int slots, int batch) => Create(problem, ReplicaRole.Decode, slots, batch, slots);
+
+    /// <summary>
+    /// No decode replica of <paramref name="size"/> stages with <paramref name="lowest"/> to <paramref name="highest"/> slots is faster than this table says: it has the times and the memory of the fewest and the
+    /// tokens of the most. Measured times need not grow with the batch, so there the least over the batches is taken.
+    /// </summary>
+    public static RoleTable DecodeRange(PlanningProblem problem, ReplicaRole role, int lowest, int highest, int size)
+    {
+        int batch = StageMemory.DecodeBatch(lowest, size), last = StageMemory.DecodeBatch(highest, size);
+        RoleTable table = Create(problem, role, lowest, batch, highest);
+        for (int k = 0; k < problem.Classes.Length; k++)
+        {
+            for (int more = batch + 1; more <= last && problem.Classes[k].Profile.Profile is not null; more++)
+            {
+                table.Layer[k] = Math.Min(table.Layer[k], problem.MeanDecodeLayer(problem.Classes[k].Profile, more));
+            }
+        }
+
+        if (role == ReplicaRole.Mixed)
+        {
+            table.PortPerLayer = 0;
+        }
+
+        return table;
+    }
 
     /// <summary>The two tables of a mixed replica: both have the memory that both phases need together.</summary>
     public static (RoleTable Prefill, RoleTable Decode) Mixed(PlanningProblem problem, int slots, int batch)
     {
-        RoleTable decode = Create(problem, ReplicaRole.Mixed, slots, batch), prefill = Create(problem, ReplicaRole.Prefill, 0, 1);
+        RoleTable decode = Create(problem, ReplicaRole.Mixed, slots, batch, slots), prefill = Create(problem, ReplicaRole.Prefill, 0, 1, 0);
         for (int variant = 0; variant < 4; variant++)
         {
             decode.Resident[variant].CopyTo(prefill.Resident[variant], 0);
@@ -82,7 +109,7 @@ internal sealed class RoleTable
         return (prefill, decode);
     }
 
-    private static RoleTable Create(PlanningProblem problem, ReplicaRole role, int slots, int batch)
+    private static RoleTable Create(PlanningProblem problem, ReplicaRole role, int slots, int batch, int highest)
     {
         int count = problem.Classes.Length;
         WorkloadSummary work = problem.Work;
@@ -93,87 +120,39 @@ internal sealed class RoleTable
         var table = new RoleTable(count)
         {
             IsPrefill = prefill,
-            Slots = slots,
+            Slots = highest,
+            LeastSlots = slots,
             Batch = batch,
             HopBusy = link.BusySeconds(tokens * model.HiddenStateBytes),
             HopLatency = link.TransferSeconds(tokens * model.HiddenStateBytes),
             ReturnLatency = link.RoundTripSeconds / 2,
             PortPerLayer = link.BusySeconds(work.PromptMean * model.KvBytesPerToken / model.LayerCount),
         };
-        for (int k = 0; k < count; k++)
-        {
-            DeviceProfile device = problem.Classes[k].Profile;
-            table.Layer[k] = prefill ? problem.MeanPrefillLayer(device) : problem.MeanDecodeLayer(device, batch);
-            double spillPerPass = StageCost.SpillSeconds(device, problem.LargestLayerBytes);
-            table.Spill[k] = device.HostMemoryBytes > 0 ? spillPerPass * (prefill ? problem.Times.ChunksPerPrompt : 1) : 0;
-            for (int variant = 0; variant < 4; variant++)
-            {
-                bool embedding = (variant & Embedding) != 0, head = (variant & Head) != 0;
-                table.Fixed[variant][k] = prefill
-                    ? problem.Times.PrefillFixed(device, embedding, head)
-                    : problem.Times.DecodeFixed(device, embedding, head, batch);
-                (table.Resident[variant][k], table.Capacity[variant][k]) = Fit(problem, device, role, embedding, head, slots, batch);
-            }
-        }
-
-        table.Order = Segments(problem, table, count);
-        return table;
-    }
-
-    // Memory is weights and cache per layer plus a fixed part; only weights may be spilled.
-    private static (int Resident, int Capacity) Fit(
-        PlanningProblem problem, DeviceProfile device, ReplicaRole role, bool embedding, bool head, int slots, int batch)
-    {
-        var none = new LayerRange(0, 0);
-        long fixedBytes = problem.Times.Memory(role, none, embedding, head, slots, batch);
-        if (fixedBytes > device.MemoryBytes)
-        {
-            return (-1, -1);
-        }
-
-        long kvTokens = role switch
-        {
-            ReplicaRole.Prefill => problem.Work.PrefillKvTokens,
-            ReplicaRole.Decode => problem.Work.DecodeKvTokens(slots),
-            _ => problem.Work.MixedKvTokens(slots),
-        };
-        decimal free = device.MemoryBytes - fixedBytes, kv = (decimal)problem.LargestKvBytes * kvTokens, weights = problem.LargestLayerBytes;
-        decimal perLayer = Math.Max(1, weights + kv);
-        int resident = (int)Math.Min(problem.LayerCount, Math.Floor(free / perLayer));
-        if (!problem.Options.UseHostMemory || device.HostMemoryBytes <= 0 || weights <= 0)
-        {
-            return (resident, resident);
-        }
-
-        // n layers in all, s of them spilled: n (weights + kv) - s weights <= free, s weights <= host, s <= n.
-        decimal spillable = Math.Floor(device.HostMemoryBytes / weights);
-        int most = resident;
-        for (int n = resident + 1; n <= problem.LayerCount; n++)
-        {
-            decimal spilled = Math.Ceiling(((n * perLayer) - free) / weights);
-            if (spilled > Math.Min(spillable, n - resident))
-            {
-                break;
-            }
-
-            most = n;
-        }
-
-        return (resident, most);
-    }
-
-    private static int[] Segments(PlanningProblem problem, RoleTable table, int count)
-    {
         bool spills = false;
         for (int k = 0; k < count; k++)
         {
-            spills |= table.Capacity[Plain][k] > table.Resident[Plain][k];
+            DeviceRow row = problem.Row(problem.Classes[k], role, slots, batch);
+            table.Layer[k] = row.Layer;
+            table.Spill[k] = row.Spill;
+            for (int variant = 0; variant < 4; variant++)
+            {
+                table.Fixed[variant][k] = row.Fixed[variant];
+                table.Resident[variant][k] = row.Resident[variant];
+                table.Capacity[variant][k] = row.Capacity[variant];
+            }
+
+            spills |= row.Capacity[Plain] > row.Resident[Plain];
         }
 
+        table.Order = Segments(table, count, spills);
+        return table;
+    }
+
+    private static int[] Segments(RoleTable table, int count, bool spills)
+    {
         int[] order = [.. Enumerable.Range(0, spills ? 2 * count : count)];
         double[] slopes = Array.ConvertAll(order, segment => segment < count ? table.Layer[segment] : table.Layer[segment - count] + table.Spill[segment - count]);
         Array.Sort(slopes, order);
-        _ = problem;
         return order;
     }
 }

@@ -10,6 +10,12 @@ internal sealed partial class ThresholdSplit
     private static double PortSeconds(RoleTable table, int layers, int variant) =>
         (layers * table.PortPerLayer) + (table.IsPrefill && (variant & RoleTable.Head) == 0 ? table.HopBusy : 0);
 
+    private int Cap(RoleTable table, int k, int variant, double stageLimit, double portLimit, bool sendsOn = true)
+    {
+        int layers = Math.Min(mostLayers, LayersWithin(table, k, variant, stageLimit, portLimit, sendsOn));
+        return beside is null ? layers : Math.Min(layers, LayersWithin(beside, k, variant, besideLimit, besideLimit, sendsOn));
+    }
+
     private static int LayersWithin(RoleTable table, int k, int variant, double stageLimit, double portLimit, bool sendsOn = true)
     {
         int capacity = table.Capacity[variant][k];
@@ -97,7 +103,7 @@ internal sealed partial class ThresholdSplit
             return 1 / busiest;
         }
 
-        int micro = Math.Min(stages, table.Slots);
+        int micro = Math.Min(stages, table.LeastSlots);
         double cycle = Math.Max(sum + Hops(table, stages), micro * Math.Max(slowest, stages > 1 ? table.HopBusy : 0));
         cycle = Math.Max(cycle, StageTimes.LeastSeconds);
         if (!(cycle <= maxCycle))

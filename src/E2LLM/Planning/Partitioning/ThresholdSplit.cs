@@ -27,6 +27,9 @@ internal sealed partial class ThresholdSplit
     private int embedLayers;
     private int headLayers;
     private int size;
+    private RoleTable? beside;
+    private double besideLimit;
+    private int mostLayers;
 
     public ThresholdSplit(PlanningProblem problem)
     {
@@ -42,10 +45,14 @@ internal sealed partial class ThresholdSplit
 
     /// <summary>
     /// The best rate above <paramref name="atLeast"/> of the group with <paramref name="counts"/> devices of each class under <paramref name="table"/>,
-    /// or 0 where there is none.
+    /// or 0 where there is none. With <paramref name="other"/>, the prefill table of a mixed replica, only splits whose prefill rate is above <paramref name="otherAbove"/> count,
+    /// and with <paramref name="mostLayers"/> only those with no more on a stage.
     /// </summary>
-    public double BestRate(ReadOnlySpan<int> counts, RoleTable table, double atLeast, out int embedding, out int head)
+    public double BestRate(
+        ReadOnlySpan<int> counts, RoleTable table, double atLeast, out int embedding, out int head, RoleTable? other = null, double otherAbove = 0,
+        int mostLayers = int.MaxValue)
     {
+        Beside(other, otherAbove, mostLayers);
         embedding = -1;
         head = -1;
         size = 0;
@@ -86,9 +93,25 @@ internal sealed partial class ThresholdSplit
         return best > atLeast ? best : 0;
     }
 
-    /// <summary>The split of the group at <paramref name="rate"/>: one entry per device, its class, its layers and its variant of <see cref="RoleTable"/>.</summary>
-    public List<(int Class, int Layers, int Variant)> Split(ReadOnlySpan<int> counts, RoleTable table, int embedding, int head, double rate)
+    /// <summary>Whether a split above <paramref name="rate"/> is not ruled out by one quick test; <paramref name="table"/> may be one of a range of slots.</summary>
+    public bool MayExceed(ReadOnlySpan<int> counts, RoleTable table, double rate)
     {
+        Beside(null, 0, int.MaxValue);
+        size = 0;
+        foreach (int count in counts)
+        {
+            size += count;
+        }
+
+        return size > 0 && size <= problem.MaxStageCount && Test(counts, table, -1, -1, Above(rate));
+    }
+
+    /// <summary>The split of the group at <paramref name="rate"/>: one entry per device, its class, its layers and its variant of <see cref="RoleTable"/>.</summary>
+    public List<(int Class, int Layers, int Variant)> Split(
+        ReadOnlySpan<int> counts, RoleTable table, int embedding, int head, double rate, RoleTable? other = null, double otherAbove = 0,
+        int mostLayers = int.MaxValue)
+    {
+        Beside(other, otherAbove, mostLayers);
         size = 0;
         foreach (int count in counts)
         {
@@ -143,7 +166,14 @@ internal sealed partial class ThresholdSplit
 
     private static double Above(double rate) => rate > 0 ? rate * (1 + Tolerance) : 0;
 
-    private int MicroBatches(RoleTable table) => Math.Min(size, table.Slots);
+    private int MicroBatches(RoleTable table) => Math.Min(size, table.LeastSlots);
+
+    private void Beside(RoleTable? other, double above, int most)
+    {
+        mostLayers = most;
+        beside = other;
+        besideLimit = above > 0 ? 1 / Above(above) : double.PositiveInfinity;
+    }
 
     private bool Test(ReadOnlySpan<int> counts, RoleTable table, int e, int h, double rate)
     {
@@ -170,13 +200,13 @@ internal sealed partial class ThresholdSplit
         {
             if (size == 1)
             {
-                headCap = LayersWithin(table, h, RoleTable.Both, stageLimit, portLimit);
+                headCap = Cap(table, h, RoleTable.Both, stageLimit, portLimit);
                 headLayers = layerCount;
                 return headCap >= layerCount && StageSeconds(table, h, layerCount, RoleTable.Both) <= sumLimit;
             }
 
-            embedCap = LayersWithin(table, e, RoleTable.Embedding, stageLimit, portLimit);
-            headCap = LayersWithin(table, h, RoleTable.Head, stageLimit, portLimit);
+            embedCap = Cap(table, e, RoleTable.Embedding, stageLimit, portLimit);
+            headCap = Cap(table, h, RoleTable.Head, stageLimit, portLimit);
             if (embedCap < 1 || headCap < 1)
             {
                 return false;
@@ -198,7 +228,7 @@ internal sealed partial class ThresholdSplit
             }
 
             // With no stage called the last, any of these may be it, and the last one sends no hidden states on.
-            int cap = LayersWithin(table, k, RoleTable.Plain, stageLimit, portLimit, e >= 0);
+            int cap = Cap(table, k, RoleTable.Plain, stageLimit, portLimit, e >= 0);
             if (cap < 1)
             {
                 return false;
