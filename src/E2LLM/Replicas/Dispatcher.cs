@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using E2LLM.Deployment;
 using E2LLM.Diagnostics;
 using E2LLM.KvCaching;
+using E2LLM.Replicas.Recovery;
 using E2LLM.Replicas.Stages;
 using E2LLM.Sampling;
 using E2LLM.Transfer;
@@ -18,18 +19,30 @@ public sealed class Dispatcher : IAsyncDisposable
     private readonly Lock _gate = new();
     private readonly List<Replica> _replicas = [];
     private readonly DispatcherOptions _options;
+    private readonly LivePlan? _live;
     private bool _disposed;
 
     /// <summary>Makes a dispatcher.</summary>
     /// <param name="replicas">Connected replicas of one model; more may be added later.</param>
     /// <param name="options">How requests are spread; null for the defaults.</param>
-    /// <exception cref="ArgumentException">An option is outside its range.</exception>
+    /// <exception cref="ArgumentException">An option is outside its range, or asks for new plans: only <see cref="ConnectAsync"/> can take them up.</exception>
     public Dispatcher(IEnumerable<Replica> replicas, DispatcherOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(replicas);
         _options = options ?? new DispatcherOptions();
         _options.Validate();
+        if (_options.Replan is not null)
+        {
+            throw new ArgumentException("A dispatcher that is to take up new plans connects to its replicas itself: use ConnectAsync.", nameof(options));
+        }
+
         _replicas.AddRange(replicas);
+    }
+
+    private Dispatcher(ModelIdentity model, PeerConnector connect, ReplicaOptions replicaOptions, DispatcherOptions options)
+    {
+        _options = options;
+        _live = new LivePlan(this, model, connect, replicaOptions, options);
     }
 
     /// <summary>The replicas that are alive.</summary>
@@ -44,7 +57,7 @@ public sealed class Dispatcher : IAsyncDisposable
         }
     }
 
-    /// <summary>Connects to every replica of a plan.</summary>
+    /// <summary>Connects to every replica of a plan. Devices that hold other layers than it gives them load those, where their hosts allow it (<see cref="StageHostOptions.Load"/>).</summary>
     /// <param name="plan">The plan.</param>
     /// <param name="model">Model that all stages must hold.</param>
     /// <param name="connect">Opens streams to stages.</param>
@@ -58,22 +71,41 @@ public sealed class Dispatcher : IAsyncDisposable
         ReplicaOptions? replicaOptions = null, DispatcherOptions? options = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(plan);
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(connect);
         options ??= new DispatcherOptions();
         options.Validate();
-        Task<Replica>[] connecting = [.. plan.Replicas.Select(replica => Replica.ConnectAsync(replica, model, connect, replicaOptions, cancellationToken))];
+        replicaOptions ??= new ReplicaOptions();
+        replicaOptions.Validate();
+        var dispatcher = new Dispatcher(model, connect, replicaOptions, options);
         try
         {
-            return new Dispatcher(await Task.WhenAll(connecting).ConfigureAwait(false), options);
+            await dispatcher.TakeUpAsync(plan, cancellationToken).ConfigureAwait(false);
+            return dispatcher;
         }
         catch
         {
-            foreach (Task<Replica> task in connecting.Where(task => task.IsCompletedSuccessfully))
-            {
-                await (await task.ConfigureAwait(false)).DisposeAsync().ConfigureAwait(false);
-            }
-
+            await dispatcher.DisposeAsync().ConfigureAwait(false);
             throw;
         }
+    }
+
+    /// <summary>
+    /// Goes over to another plan while requests run: after devices were added, for example. Replicas that both plans have stage for stage stay at work; others
+    /// end, their devices load what the new plan gives them, and their requests go on elsewhere, unchanged.
+    /// </summary>
+    /// <param name="plan">The new plan.</param>
+    /// <param name="cancellationToken">Gives up; replicas connected by then are in use.</param>
+    /// <exception cref="InvalidOperationException">The dispatcher was made from connected replicas: it does not know how to connect to others.</exception>
+    /// <exception cref="HandshakeRejectedException">A stage holds something else. The other replicas are in use.</exception>
+    /// <exception cref="PeerLostException">A stage cannot be reached, or cannot load its layers. The other replicas are in use.</exception>
+    public Task TakeUpAsync(DeploymentPlan plan, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(plan);
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        return _live is null
+            ? throw new InvalidOperationException("This dispatcher was made from connected replicas; use ConnectAsync for one that takes up plans.")
+            : _live.TakeUpAsync(plan, cancellationToken);
     }
 
     /// <summary>Takes up another replica, for example one of a new plan after a loss. Owned from now on.</summary>
@@ -87,6 +119,8 @@ public sealed class Dispatcher : IAsyncDisposable
             _replicas.RemoveAll(old => old.Loss is not null);
             _replicas.Add(replica);
         }
+
+        _live?.Watch(replica);
     }
 
     /// <summary>Prepares a request; enumerating the result runs it.</summary>
@@ -112,6 +146,11 @@ public sealed class Dispatcher : IAsyncDisposable
             _replicas.Clear();
         }
 
+        if (_live is not null)
+        {
+            await _live.DisposeAsync().ConfigureAwait(false);
+        }
+
         await Task.WhenAll(replicas.Select(replica => replica.DisposeAsync().AsTask())).ConfigureAwait(false);
     }
 
@@ -123,6 +162,7 @@ public sealed class Dispatcher : IAsyncDisposable
         Exception? loss = null;
         for (int attempt = 0; ; attempt++)
         {
+            await SettleAsync(known.Count + remaining, loss, cancellationToken).ConfigureAwait(false);
             (Replica prefill, Replica? decode, int kept) = Place(known, remaining, loss);
             var run = new RequestRun(served, known, remaining, prefill, decode, kept);
             await using (run.ConfigureAwait(false))
@@ -159,10 +199,31 @@ public sealed class Dispatcher : IAsyncDisposable
     /// <summary>Tokens that the model's context has room for behind a prompt.</summary>
     private int ContextRoom(int promptCount)
     {
-        int context = Replicas is [Replica any, ..] ? any.Model.Shape.ContextLength : int.MaxValue;
+        int context = (_live?.Model ?? (Replicas is [Replica any, ..] ? any.Model : null))?.Shape.ContextLength ?? int.MaxValue;
         return promptCount < context
             ? context - promptCount
             : throw new ArgumentOutOfRangeException(nameof(promptCount), promptCount, $"A prompt of {promptCount} tokens leaves no room in the model's context of {context}.");
+    }
+
+    /// <summary>Waits for a new plan where nothing that is left can serve a sequence of so many tokens.</summary>
+    private async ValueTask SettleAsync(int tokenCount, Exception? loss, CancellationToken cancellationToken)
+    {
+        if (_live is null || Replicas.Any(replica => replica.Admission.BlocksFor(tokenCount) <= replica.Admission.BlockCount))
+        {
+            return;
+        }
+
+        Replica[] replicas;
+        lock (_gate)
+        {
+            replicas = [.. _replicas];
+        }
+
+        await _live.SettleAsync(replicas, cancellationToken).ConfigureAwait(false);
+        if (Replicas.Count == 0)
+        {
+            throw new NoReplicaException("this request", _live.Cause ?? loss);
+        }
     }
 
     private bool CanRecover(Exception error, int attempt, CancellationToken cancellationToken) =>

@@ -14,6 +14,12 @@ public sealed record DispatcherOptions
     /// </summary>
     public int NextTurnTokenCount { get; init; } = 512;
 
+    /// <summary>
+    /// Asked for a new plan whenever a device was lost; requests that nothing is left for wait for it, at most as often as
+    /// <see cref="MaxRecoveryCount"/> says. For dispatchers made by <see cref="Dispatcher.ConnectAsync"/>. Null (default): what is left serves, or nothing does.
+    /// </summary>
+    public PlanMaker? Replan { get; init; }
+
     /// <summary>Clock for <see cref="RequestReport"/>.</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
 

@@ -17,6 +17,9 @@ public enum PeerLossReason
 
     /// <summary>It said that it cannot go on.</summary>
     Failed,
+
+    /// <summary>A newer plan gave its device other work.</summary>
+    Replaced,
 }
 
 /// <summary>

@@ -19,6 +19,7 @@ public sealed class Replica : IAsyncDisposable
     private readonly DialedPeer[] _stages;
     private readonly ReplicaDriver _driver;
     private readonly Meter _meter = new(Telemetry.SourceName);
+    private int _lossNoticed;
 
     private Replica(ReplicaPlan plan, ModelIdentity model, ReplicaOptions options, ulong session)
     {
@@ -32,8 +33,8 @@ public sealed class Replica : IAsyncDisposable
         PrefillRate = new PrefillRate(plan.PrefillTokensPerSecond, options.Connections.TimeProvider);
     }
 
-    /// <summary>The part of the plan that is driven.</summary>
-    public ReplicaPlan Plan { get; }
+    /// <summary>The part of the plan that is driven; a newer plan may give it another role.</summary>
+    public ReplicaPlan Plan { get; private set; }
 
     /// <summary>Model that its stages hold.</summary>
     public ModelIdentity Model { get; }
@@ -104,6 +105,19 @@ public sealed class Replica : IAsyncDisposable
             }
         }
     }
+
+    /// <summary>Takes the name, role and rates that a newer plan gives to the same stages.</summary>
+    internal void Adopt(ReplicaPlan plan) => Plan = plan;
+
+    /// <summary>Ends it because a newer plan has other work for its devices; its requests go on elsewhere.</summary>
+    internal async Task RetireAsync()
+    {
+        Fail(new PeerLostException(Plan.Stages[0].Device, 0, PeerLossReason.Replaced, "a newer plan gave it other work."));
+        await DisposeAsync().ConfigureAwait(false);
+    }
+
+    /// <summary>Whether this is the first call.</summary>
+    internal bool NoticeLoss() => Interlocked.Exchange(ref _lossNoticed, 1) == 0;
 
     /// <summary>Where another replica is to send keys and values for a sequence of this one.</summary>
     internal IReadOnlyList<KvTarget> TargetsFor(ReplicaSequence sequence) =>

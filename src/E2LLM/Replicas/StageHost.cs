@@ -21,38 +21,57 @@ public sealed class StageHost : IAsyncDisposable
     private readonly ConcurrentDictionary<Task, byte> _background = new();
     private readonly CancellationTokenSource _stop = new();
     private readonly Meter _meter = new(Telemetry.SourceName);
+    private readonly StageExchange _exchange;
     private int _disposed;
 
+    /// <summary>Makes a stage that holds nothing until a plan orders it to (<see cref="StageHostOptions.Load"/>).</summary>
+    /// <param name="model">Identity of the model that its layers will come from.</param>
+    /// <param name="options">How it talks to others and how it loads.</param>
+    /// <exception cref="ArgumentException">An option is outside its range, or the loader is missing.</exception>
+    public StageHost(ModelIdentity model, StageHostOptions options)
+        : this((IStageExecutor?)null, model, options)
+    {
+    }
+
     /// <summary>Makes a stage of an executor.</summary>
-    /// <param name="executor">Computes the stage's layers.</param>
+    /// <param name="executor">Computes the stage's layers. Not disposed, also where other layers are loaded in its place.</param>
     /// <param name="model">Identity of the model that the executor's weights come from.</param>
     /// <param name="options">How it talks to others.</param>
     /// <exception cref="ArgumentException">An option is outside its range, or the identity has another shape than the executor.</exception>
     public StageHost(LayerRangeExecutor executor, ModelIdentity model, StageHostOptions options)
-        : this(new LayerRangeStageExecutor(executor), model, options)
+        : this(new LayerRangeStageExecutor(executor ?? throw new ArgumentNullException(nameof(executor))), model, options)
     {
     }
 
-    internal StageHost(IStageExecutor executor, ModelIdentity model, StageHostOptions options)
+    internal StageHost(IStageExecutor? executor, ModelIdentity model, StageHostOptions options)
     {
-        ArgumentNullException.ThrowIfNull(executor);
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(options);
         options.Validate();
-        if (model.Shape.LayerCount != executor.Shape.LayerCount || model.Shape.HiddenSize != executor.Shape.HiddenSize)
+        if (executor is null && options.Load is null)
+        {
+            throw new ArgumentException("A stage without layers needs a loader.", nameof(options));
+        }
+
+        if (executor is not null && (model.Shape.LayerCount != executor.Shape.LayerCount || model.Shape.HiddenSize != executor.Shape.HiddenSize))
         {
             throw new ArgumentException(
                 $"The identity is of a model of {model.Shape.LayerCount} layers of {model.Shape.HiddenSize}, the executor of one of {executor.Shape.LayerCount} of {executor.Shape.HiddenSize}.", nameof(model));
         }
 
-        Executor = executor;
-        executor.KvPool.MaxKeptBlockCount = options.KeptKvBlockCount ?? executor.KvPool.BlockCount;
         Model = model;
         _options = options;
-        Loop = new StageLoop(options.Name);
+        _exchange = new StageExchange(this, executor, options.Load, options.KeptKvBlockCount);
+        Loop = new StageLoop(options.Name, error =>
+        {
+            foreach (PeerConnection connection in _connections.Keys)
+            {
+                connection.Fail(error);
+            }
+        });
         var tag = new KeyValuePair<string, object?>(Telemetry.DeviceTag, options.Name);
         _meter.CreateObservableGauge(Telemetry.KvBlocksUsed, () => new Measurement<int>(UsedKvBlockCount, tag));
-        _meter.CreateObservableGauge(Telemetry.KvBlocksKept, () => new Measurement<int>(Executor.KvPool.KeptBlockCount, tag));
+        _meter.CreateObservableGauge(Telemetry.KvBlocksKept, () => new Measurement<int>(_exchange.Executor?.KvPool.KeptBlockCount ?? 0, tag));
         _meter.CreateObservableGauge(Telemetry.StageQueueLength, () => new Measurement<int>(Loop.QueueLength, tag));
     }
 
@@ -66,9 +85,16 @@ public sealed class StageHost : IAsyncDisposable
     public int SessionCount => Sessions.Count;
 
     /// <summary>KV blocks held by sequences now.</summary>
-    public int UsedKvBlockCount => Executor.KvPool.BlockCount - Executor.KvPool.FreeBlockCount;
+    public int UsedKvBlockCount => _exchange.Executor is { KvPool: var pool } ? pool.BlockCount - pool.FreeBlockCount : 0;
 
-    internal IStageExecutor Executor { get; }
+    /// <summary>Layers held now; null before the first plan and while others are loaded.</summary>
+    public LayerRange? Layers => _exchange.Executor?.Role.Layers;
+
+    /// <summary>What computes.</summary>
+    /// <exception cref="InvalidOperationException">The stage holds nothing now.</exception>
+    internal IStageExecutor Executor => _exchange.Executor ?? throw new InvalidOperationException("The stage holds no layers now.");
+
+    internal StageExchange Exchange => _exchange;
 
     internal StageLoop Loop { get; }
 
@@ -141,6 +167,7 @@ public sealed class StageHost : IAsyncDisposable
         await emptied.Task.ConfigureAwait(false);
         await Task.WhenAll(_background.Keys).ConfigureAwait(false);
         Loop.Dispose();
+        _exchange.Dispose();
         _meter.Dispose();
         _stop.Dispose();
     }

@@ -29,6 +29,11 @@ public sealed record StageHostOptions
     /// </summary>
     public int? KeptKvBlockCount { get; init; }
 
+    /// <summary>
+    /// Loads layers when a plan orders other ones than are held. Null (default): the device keeps what it was made with, and refuses such orders.
+    /// </summary>
+    public StageLoader? Load { get; init; }
+
     /// <summary>Checks the values.</summary>
     /// <exception cref="ArgumentException">One is missing or outside its range.</exception>
     public void Validate()

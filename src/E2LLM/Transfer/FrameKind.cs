@@ -10,6 +10,7 @@ internal enum FrameKind : byte
     Fault = 5,
     Attach = 6,
     Attached = 7,
+    Loaded = 8,
     KvBegin = 16,
     KvSlice = 17,
     KvEnd = 18,

@@ -15,6 +15,7 @@ internal sealed class MemoryCluster : IAsyncDisposable
 {
     private readonly ConcurrentDictionary<string, Device> _devices = new();
     private readonly List<IDisposable> _owned = [];
+    private readonly List<StageHost> _gone = [];
 
     public ModelIdentity Model { get; init; } = new(ToyExecutor.ToyShape(8), new byte[32], new byte[32]);
 
@@ -40,7 +41,7 @@ internal sealed class MemoryCluster : IAsyncDisposable
 
     public IEnumerable<ToyExecutor> Toys => _devices.Values.Select(device => device.Executor).OfType<ToyExecutor>();
 
-    public ToyExecutor Toy(string device) => (ToyExecutor)_devices[device].Executor;
+    public ToyExecutor Toy(string device) => (ToyExecutor)(_devices[device].Executor ?? _devices[device].Loaded[^1]);
 
     /// <summary>Adds the devices of a replica, cut after the given layers, and returns its plan.</summary>
     public ReplicaPlan Add(string name, ReplicaRole role, params int[] cuts) => Add(name, role, cuts, range => new ToyExecutor(Model.Shape.LayerCount, range));
@@ -69,6 +70,30 @@ internal sealed class MemoryCluster : IAsyncDisposable
         }
     }
 
+    /// <summary>Adds a device that holds nothing until a plan orders it to; an older device of that name is forgotten.</summary>
+    public void AddIdle(string name, Func<LayerRange, LoadedStage>? load = null)
+    {
+        var options = new StageHostOptions
+        {
+            Name = name, Connections = Connections, Connect = (peer, ct) => ConnectAsync(name, peer, ct), Load = (layers, _, _, _) =>
+            {
+                LoadedStage loaded = (load ?? LoadToy)(layers);
+                _devices[name].Loaded.Add(loaded.Executor);
+                return ValueTask.FromResult(loaded);
+            },
+        };
+        _devices.Remove(name, out Device? older);
+        if (older is not null)
+        {
+            _gone.Add(older.Host);
+        }
+
+        _devices[name] = new Device(new StageHost(Model, HostOptions(options)), null);
+    }
+
+    /// <summary>Everything that a device has loaded, in order.</summary>
+    public IReadOnlyList<IStageExecutor> LoadedBy(string device) => [.. _devices[device].Loaded];
+
     public void Own(IDisposable owned) => _owned.Insert(0, owned);
 
     public ValueTask<Stream> ConnectAsync(string peer, CancellationToken cancellationToken) => ConnectAsync("dispatcher", peer, cancellationToken);
@@ -82,6 +107,17 @@ internal sealed class MemoryCluster : IAsyncDisposable
         {
             stream.Break();
         }
+    }
+
+    /// <summary>Lets a killed device be reached again, with everything that it held.</summary>
+    public void Revive(string name) => _devices[name].IsDead = false;
+
+    /// <summary>A stream to a host that is no device of this cluster.</summary>
+    public static Stream Join(StageHost host)
+    {
+        Pipe there = new(), back = new();
+        _ = host.ServeAsync(new Ends(there.Reader, back.Writer), CancellationToken.None);
+        return new DuplexPipeStream(new Ends(back.Reader, there.Writer));
     }
 
     public Task<Dispatcher> DispatchAsync(params ReplicaPlan[] replicas) => DispatchAsync(new DispatcherOptions(), replicas);
@@ -145,9 +181,9 @@ internal sealed class MemoryCluster : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        foreach (Device device in _devices.Values)
+        foreach (StageHost host in _gone.Concat(Hosts))
         {
-            await device.Host.DisposeAsync();
+            await host.DisposeAsync();
         }
 
         _owned.ForEach(owned => owned.Dispose());
@@ -176,11 +212,19 @@ internal sealed class MemoryCluster : IAsyncDisposable
 
     private sealed record Ends(PipeReader Input, PipeWriter Output) : IDuplexPipe;
 
-    private sealed class Device(StageHost host, IStageExecutor executor)
+    private LoadedStage LoadToy(LayerRange layers)
+    {
+        var toy = new ToyExecutor(Model.Shape.LayerCount, layers);
+        return new LoadedStage(toy, toy);
+    }
+
+    private sealed class Device(StageHost host, IStageExecutor? executor)
     {
         public StageHost Host => host;
 
-        public IStageExecutor Executor => executor;
+        public IStageExecutor? Executor => executor;
+
+        public List<IStageExecutor> Loaded { get; } = [];
 
         public ConcurrentBag<FaultyStream> Streams { get; } = [];
 

@@ -13,6 +13,9 @@ internal enum ConnectionPurpose : byte
 
     /// <summary>From a prefill stage to a decode stage.</summary>
     KeysValues = 3,
+
+    /// <summary>From a dispatcher to a device: the layers of the hello are to be loaded; its session is the epoch of the plan that says so.</summary>
+    Load = 4,
 }
 
 /// <summary>First frame of the side that opened the stream.</summary>
@@ -50,7 +53,7 @@ internal sealed record HelloMessage
         var purpose = (ConnectionPurpose)reader.Byte("purpose");
         if (!Enum.IsDefined(purpose))
         {
-            throw new KvTransferException("purpose", at, $"purpose is {(int)purpose}; expected 1 to 3.");
+            throw new KvTransferException("purpose", at, $"purpose is {(int)purpose}; expected 1 to 4.");
         }
 
         ulong session = reader.UInt64("session"), nonce = reader.UInt64("nonce");

@@ -25,7 +25,7 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
 
         HelloMessage hello = HelloMessage.Read(frame);
         connection.Peer = hello.From;
-        RejectMessage? reject = Judge(hello);
+        RejectMessage? reject = HelloJudge.Judge(host, hello, connection, out _session);
         var header = new HeaderWriter();
         if (reject is not null)
         {
@@ -36,19 +36,26 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
             return;
         }
 
+        _hello = hello;
         ulong nonce = DialedPeer.NewNonce();
-        var welcome = new WelcomeMessage(
-            host.Name, nonce, host.Executor.KvPool.Layout.BlockTokenCount, host.Executor.KvPool.BlockCount, host.Executor.MaxBatchTokenCount, KvCodecBits.Of(host.Codecs));
+        var welcome = hello.Purpose == ConnectionPurpose.Load
+            ? new WelcomeMessage(host.Name, nonce, 1, 0, 1, KvCodecBits.Of(host.Codecs))
+            : new WelcomeMessage(
+                host.Name, nonce, host.Executor.KvPool.Layout.BlockTokenCount, host.Executor.KvPool.BlockCount, host.Executor.MaxBatchTokenCount, KvCodecBits.Of(host.Codecs));
         welcome.Write(header);
         connection.Send(FrameKind.Welcome, header);
         connection.UseNonce(DialedPeer.Combine(hello.Nonce, nonce));
-        _hello = hello;
         connection.HandOver(hello.Purpose switch
         {
             ConnectionPurpose.Driver => OnDriverFrame,
             ConnectionPurpose.Chain => OnChainFrame,
-            _ => (_keysValues = new KvReceiver(host, connection, _session!.Id)).OnFrame,
+            ConnectionPurpose.KeysValues => (_keysValues = new KvReceiver(host, connection, _session!.Id)).OnFrame,
+            _ => Unexpected,
         });
+        if (hello.Purpose == ConnectionPurpose.Load)
+        {
+            host.Track(host.Exchange.AnswerAsync(connection, hello));
+        }
     }
 
     /// <summary>Tidies up after the connection.</summary>
@@ -72,38 +79,6 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
             default:
                 _keysValues?.OnEnded(why);
                 break;
-        }
-    }
-
-    private RejectMessage? Judge(HelloMessage hello)
-    {
-        List<IdentityDifference> differences = [.. host.Model.DifferencesFrom(hello.Model)];
-        Compare("device", host.Name, hello.To);
-        Compare("layers", host.Executor.Role.Layers.ToString(), hello.Role.Layers.ToString());
-        Compare("embedding", host.Executor.Role.HasEmbedding ? "yes" : "no", hello.Role.HasEmbedding ? "yes" : "no");
-        Compare("head", host.Executor.Role.HasHead ? "yes" : "no", hello.Role.HasHead ? "yes" : "no");
-        Compare("elementType", host.Executor.KvPool.Layout.ElementType.ToString(), hello.ElementType.ToString());
-        if (differences.Count > 0)
-        {
-            return new RejectMessage("model or stage differ:", differences);
-        }
-
-        if (hello.Purpose == ConnectionPurpose.Driver)
-        {
-            _session = new StageSession(host, hello.Session, connection);
-            return host.Sessions.TryAdd(hello.Session, _session) ? null : new RejectMessage("the session exists already.", []);
-        }
-
-        return host.Sessions.TryGetValue(hello.Session, out _session)
-            ? null
-            : new RejectMessage("the session does not exist here: it ended, or this device was restarted.", []);
-
-        void Compare(string field, string ours, string theirs)
-        {
-            if (!string.Equals(ours, theirs, StringComparison.Ordinal))
-            {
-                differences.Add(new IdentityDifference(field, ours, theirs));
-            }
         }
     }
 

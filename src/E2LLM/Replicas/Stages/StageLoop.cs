@@ -10,9 +10,13 @@ internal sealed class StageLoop : IDisposable
 {
     private readonly BlockingCollection<Action> _work = [];
     private readonly Thread _thread;
+    private readonly Action<Exception> _onFault;
 
-    public StageLoop(string name)
+    /// <param name="name">Name of the device, for the thread.</param>
+    /// <param name="onFault">Takes what work threw against its promise: whoever depends on the stage must be told, and the process must not die of it.</param>
+    public StageLoop(string name, Action<Exception> onFault)
     {
+        _onFault = onFault;
         _thread = new Thread(Run) { IsBackground = true, Name = $"E2LLM stage {name}" };
         _thread.Start();
     }
@@ -59,7 +63,14 @@ internal sealed class StageLoop : IDisposable
     {
         foreach (Action work in _work.GetConsumingEnumerable())
         {
-            work();
+            try
+            {
+                work();
+            }
+            catch (Exception error)
+            {
+                _onFault(error);
+            }
         }
     }
 }

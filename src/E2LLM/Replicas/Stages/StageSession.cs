@@ -15,6 +15,7 @@ namespace E2LLM.Replicas.Stages;
 internal sealed class StageSession(StageHost host, ulong id, PeerConnection driver)
 {
     private readonly Dictionary<ulong, StageSequence> _sequences = [];
+    private readonly IStageExecutor _executor = host.Executor;
     private readonly StepRunner _runner = new(host.Executor);
     private readonly KvLinks _links = new();
     private PeerConnection? _next;
@@ -87,7 +88,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
         }
 
         _next?.Send(open.ToFrame());
-        KvCache cache = host.Executor.KvPool.CreateSequence();
+        KvCache cache = _executor.KvPool.CreateSequence();
         try
         {
             if (!open.Imports)
@@ -96,7 +97,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
             }
 
             cache.Reserve(open.CapacityTokenCount);
-            KvImport? import = open.Imports ? new KvImport(cache, host.MessageHeader(open.Sequence, host.Executor.Role.Layers, open), host.Codecs) : null;
+            KvImport? import = open.Imports ? new KvImport(cache, host.MessageHeader(open.Sequence, _executor.Role.Layers, open), host.Codecs) : null;
             var sequence = new StageSequence(open, cache, import) { IsReady = import is null, OpenedAt = host.Connections.TimeProvider.GetTimestamp() };
             _sequences.Add(open.Sequence, sequence);
             if (import is not null)
@@ -158,7 +159,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
                 sequences[i] = sequence;
             }
 
-            host.Executor.LayerDone = Array.Exists(sequences, sequence => sequence.Open.Targets.Count > 0) ? layer => _links.Export(this, step, sequences, layer) : null;
+            _executor.LayerDone = Array.Exists(sequences, sequence => sequence.Open.Targets.Count > 0) ? layer => _links.Export(this, step, sequences, layer) : null;
             ReadOnlySpan<float> hidden = _runner.Run(step, sequences, payload, cancellationToken);
             Array.ForEach(sequences, sequence => sequence.KeepPages(id, sequence.Open.Pages));
             if (_next is null)
@@ -211,6 +212,15 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
         }
     }
 
+    /// <summary>Ends the session and tells the driver why.</summary>
+    public void Evict(string text)
+    {
+        if (!_closed)
+        {
+            Break(text);
+        }
+    }
+
     /// <summary>Ends the session: closes its connections and gives back all memory.</summary>
     public void Shutdown()
     {
@@ -229,7 +239,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
         }
 
         _sequences.Clear();
-        host.Executor.KvPool.Forget(id);
+        _executor.KvPool.Forget(id);
         host.Track(_links.CloseAsync());
     }
 
@@ -263,6 +273,12 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
 
     private bool CheckChain()
     {
+        if (!ReferenceEquals(host.Exchange.Executor, _executor))
+        {
+            Break("The stage holds other layers now.");
+            return false;
+        }
+
         if (!_attached)
         {
             Break("The stage was not attached to its chain.");

@@ -1,0 +1,55 @@
+using E2LLM.Replicas.Connections;
+
+namespace E2LLM.Replicas.Stages;
+
+/// <summary>Decides whether a stage takes a connection: the model, the device, the layers and the session must be what the dialer believes. Thread-safe.</summary>
+internal static class HelloJudge
+{
+    /// <summary>Judges a hello; one of a driver opens its session.</summary>
+    /// <returns>The refusal; null where the connection is welcome.</returns>
+    public static RejectMessage? Judge(StageHost host, HelloMessage hello, PeerConnection connection, out StageSession? session)
+    {
+        session = null;
+        List<IdentityDifference> differences = [.. host.Model.DifferencesFrom(hello.Model)];
+        Compare("device", host.Name, hello.To);
+        IStageExecutor? held = host.Exchange.Executor;
+        bool isOrder = hello.Purpose == ConnectionPurpose.Load && host.Exchange.CanLoad;
+        if (!isOrder)
+        {
+            Compare("layers", held?.Role.Layers.ToString() ?? "none", hello.Role.Layers.ToString());
+            Compare("embedding", YesNo(held?.Role.HasEmbedding), YesNo(hello.Role.HasEmbedding));
+            Compare("head", YesNo(held?.Role.HasHead), YesNo(hello.Role.HasHead));
+            Compare("elementType", (held?.KvPool.Layout.ElementType ?? hello.ElementType).ToString(), hello.ElementType.ToString());
+        }
+
+        if (differences.Count > 0)
+        {
+            return new RejectMessage("model or stage differ:", differences);
+        }
+
+        switch (hello.Purpose)
+        {
+            case ConnectionPurpose.Load:
+                return hello.Session < host.Exchange.Epoch
+                    ? new RejectMessage($"a plan of epoch {host.Exchange.Epoch} holds this stage; the order is of epoch {hello.Session}.", [])
+                    : null;
+            case ConnectionPurpose.Driver:
+                session = new StageSession(host, hello.Session, connection);
+                return host.Sessions.TryAdd(hello.Session, session) ? null : new RejectMessage("the session exists already.", []);
+            default:
+                return host.Sessions.TryGetValue(hello.Session, out session)
+                    ? null
+                    : new RejectMessage("the session does not exist here: it ended, or this device was restarted.", []);
+        }
+
+        void Compare(string field, string ours, string theirs)
+        {
+            if (!string.Equals(ours, theirs, StringComparison.Ordinal))
+            {
+                differences.Add(new IdentityDifference(field, ours, theirs));
+            }
+        }
+
+        static string YesNo(bool? value) => value == true ? "yes" : "no";
+    }
+}
