@@ -27,8 +27,9 @@ internal static class TelemetryExport
 
         public Task StartAsync(CancellationToken cancellationToken)
         {
+            // ASP.NET Core's own requests are the parents of ours: without them the sampler would drop ours, too.
             metrics = Sdk.CreateMeterProviderBuilder().AddMeter(Telemetry.SourceName).AddOtlpExporter().Build();
-            traces = Sdk.CreateTracerProviderBuilder().AddSource(Telemetry.SourceName).AddOtlpExporter().Build();
+            traces = Sdk.CreateTracerProviderBuilder().AddSource("Microsoft.AspNetCore", Telemetry.SourceName).AddOtlpExporter().Build();
             return Task.CompletedTask;
         }
 
