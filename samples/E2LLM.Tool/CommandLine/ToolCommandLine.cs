@@ -61,6 +61,7 @@ internal static class ToolCommandLine
         var root = new RootCommand("Runs language models in GGUF files, on one machine or cut over several: look into models, run and measure them, plan and simulate clusters.")
         {
             InspectCommand.Create(console),
+            SliceCommand.Create(console),
             TokenizeCommand.Create(console),
             DetokenizeCommand.Create(console),
             LogitsCommand.Create(console),

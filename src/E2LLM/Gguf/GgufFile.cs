@@ -11,6 +11,9 @@ namespace E2LLM.Gguf;
 /// </summary>
 public sealed class GgufFile : IDisposable
 {
+    /// <summary>Magic, version and two counts come first.</summary>
+    private const int PairsOffset = 4 + 4 + 8 + 8;
+
     private readonly ReadOnlyMemory<byte> memory;
     private readonly FileStream? stream;
     private readonly MemoryMappedFile? map;
@@ -95,6 +98,24 @@ public sealed class GgufFile : IDisposable
         limits.Validate();
         ReadOnlySpan<byte> window = bytes.Span[..Math.Min(bytes.Length, limits.MaxHeaderBytes)];
         return new GgufFile(GgufParser.Parse(window, bytes.Length, limits), bytes);
+    }
+
+    /// <summary>Alignment of tensor data in bytes.</summary>
+    internal int Alignment => Metadata.TryGetInt32("general.alignment", out int alignment) ? alignment : 32;
+
+    /// <summary>All keys and values as the file has them, one after another.</summary>
+    internal ReadOnlyMemory<byte> EncodedPairs => headerBytes[PairsOffset..(header.Tensors.Length == 0
+        ? header.HeaderBytes
+        : header.Tensors[0].DimensionsOffset - sizeof(uint) - header.TensorNames[headerBytes.Span, 0].Length - sizeof(ulong))];
+
+    /// <summary>Reads a header whose data is elsewhere: tensors cannot be opened.</summary>
+    /// <param name="bytes">The first bytes of the file, at least the header; kept.</param>
+    /// <param name="fileBytes">Size of the whole file, or a bound on it.</param>
+    /// <param name="limits">Caps on the header.</param>
+    internal static GgufFile ReadHeader(ReadOnlyMemory<byte> bytes, long fileBytes, GgufLimits limits)
+    {
+        GgufParser.Header header = GgufParser.Parse(bytes.Span, fileBytes, limits);
+        return new GgufFile(header, bytes[..header.HeaderBytes].ToArray(), fileBytes);
     }
 
     /// <summary>Finds a tensor by its exact name.</summary>

@@ -19,7 +19,26 @@ public static class ModelIdentityReader
     public static ModelIdentity Read(GgufFile file)
     {
         ArgumentNullException.ThrowIfNull(file);
-        return new ModelIdentity(ModelShapeReader.Read(file), TokenizerHash(file.Metadata), WeightsHash(file));
+        return Read(file, tensor =>
+        {
+            using GgufTensorView view = file.OpenTensor(tensor);
+            return Sample(view, tensor);
+        });
+    }
+
+    /// <summary>The identity where samples of tensors come from elsewhere. A slice brings the whole model's fingerprint along.</summary>
+    internal static ModelIdentity Read(GgufFile file, Func<GgufTensor, byte[]> sample) => new(
+        ModelShapeReader.Read(file), TokenizerHash(file.Metadata), GgufSlice.Read(file.Metadata)?.WeightsHash ?? WeightsHash(file, sample));
+
+    /// <summary>Three short pieces of a tensor's data.</summary>
+    internal static byte[] Sample(GgufTensorView view, GgufTensor tensor)
+    {
+        int count = (int)Math.Min(SampleBytes, tensor.Bytes);
+        byte[] samples = new byte[3 * count];
+        Copy(view, tensor, 0, samples.AsSpan(0, count));
+        Copy(view, tensor, (tensor.Bytes - count) / 2, samples.AsSpan(count, count));
+        Copy(view, tensor, tensor.Bytes - count, samples.AsSpan(2 * count));
+        return samples;
     }
 
     private static byte[] TokenizerHash(GgufMetadata metadata)
@@ -37,11 +56,10 @@ public static class ModelIdentityReader
         return hash.GetHashAndReset();
     }
 
-    private static byte[] WeightsHash(GgufFile file)
+    private static byte[] WeightsHash(GgufFile file, Func<GgufTensor, byte[]> sample)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         Span<byte> word = stackalloc byte[sizeof(uint)];
-        byte[] sample = new byte[SampleBytes];
         foreach (GgufTensor tensor in file.Tensors.OrderBy(tensor => tensor.Name, StringComparer.Ordinal))
         {
             AppendString(hash, tensor.Name);
@@ -55,13 +73,7 @@ public static class ModelIdentityReader
             }
 
             AppendNumber(hash, tensor.Bytes);
-            using GgufTensorView view = file.OpenTensor(tensor);
-            int count = (int)Math.Min(SampleBytes, tensor.Bytes);
-            foreach (long start in new[] { 0, (tensor.Bytes - count) / 2, tensor.Bytes - count })
-            {
-                Copy(view, tensor, start, sample.AsSpan(0, count));
-                hash.AppendData(sample, 0, count);
-            }
+            hash.AppendData(sample(tensor));
         }
 
         return hash.GetHashAndReset();

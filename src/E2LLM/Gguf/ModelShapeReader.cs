@@ -32,6 +32,8 @@ public static class ModelShapeReader
         var keys = new ArchitectureKeys(metadata, architecture.Name);
         keys.RejectUnsupportedOptions();
 
+        // A slice lacks tensors; it says in metadata what the whole model's tensors say.
+        GgufSlice? slice = GgufSlice.Read(metadata);
         int layerCount = keys.Positive("block_count");
         int hiddenSize = keys.Positive("embedding_length");
         int headCount = keys.PositivePerLayer("attention.head_count", layerCount, null);
@@ -39,6 +41,11 @@ public static class ModelShapeReader
         if (kvHeadCount > headCount || headCount % kvHeadCount != 0)
         {
             throw keys.Fault("attention.head_count_kv", $"{headCount} query heads cannot share {kvHeadCount} key/value heads evenly.");
+        }
+
+        if (slice?.Layers.End > layerCount)
+        {
+            throw metadata.Fault(GgufSlice.Prefix + "end_layer", $"layers {slice.Layers} are not in a model of {layerCount}.");
         }
 
         int headDim = ReadHeadDim(keys, hiddenSize, headCount);
@@ -53,17 +60,17 @@ public static class ModelShapeReader
             KvHeadCount = kvHeadCount,
             HeadDim = headDim,
             FeedForwardSize = keys.PositivePerLayer("feed_forward_length", layerCount, null),
-            VocabularySize = ReadVocabularySize(file, keys),
+            VocabularySize = slice?.VocabularySize ?? ReadVocabularySize(file, keys),
             ContextLength = keys.Positive("context_length"),
             RopeTheta = keys.PositiveNumber("rope.freq_base", 10_000f),
             RopeDimensionCount = headDim,
             RopeLayout = architecture.RopeLayout,
             RopePositionDivisor = keys.PositiveNumber("rope.scaling.factor", keys.PositiveNumber("rope.scale_linear", 1f)),
             RmsNormEpsilon = epsilon,
-            TiedHead = !file.TryGetTensor("output.weight", out _),
-            HasQkvBias = file.TryGetTensor("blk.0.attn_q.bias", out _),
+            TiedHead = slice?.TiedHead ?? !file.TryGetTensor("output.weight", out _),
+            HasQkvBias = slice?.HasQkvBias ?? file.TryGetTensor("blk.0.attn_q.bias", out _),
             HasQkNorm = architecture.HasQkNorm,
-            HasRopeFrequencyFactors = architecture.TakesRopeFrequencyFactors && file.TryGetTensor(ModelTensors.RopeFrequencies, out _),
+            HasRopeFrequencyFactors = slice?.HasRopeFactors ?? (architecture.TakesRopeFrequencyFactors && file.TryGetTensor(ModelTensors.RopeFrequencies, out _)),
         };
     }
 

@@ -63,9 +63,15 @@ internal static class ModelTensors
                 + $"Supported: {string.Join(", ", Enum.GetNames<TensorType>())}.");
         }
 
+        GgufSlice? slice = GgufSlice.Read(file.Metadata);
         var known = new HashSet<string>(StringComparer.Ordinal);
         foreach ((string name, long[] dimensions) in Expected(shape))
         {
+            if (slice?.Holds(name) == false)
+            {
+                continue;
+            }
+
             known.Add(name);
             if (!file.TryGetTensor(name, out GgufTensor? tensor))
             {

@@ -6,38 +6,38 @@ namespace E2LLM.Weights;
 /// The weights of a range of layers, with the embedding and the head where asked for, repacked into native memory. Owns that memory; the
 /// file may be closed after loading. Immutable; several executors may share it. Dispose it after them.
 /// </summary>
-public sealed unsafe class ModelWeights : IDisposable
+public sealed class ModelWeights : IDisposable
 {
     private readonly List<IDisposable> _owned = [];
     private readonly LayerWeights[] _layers;
 
-    private ModelWeights(GgufFile file, ModelShape shape, LayerRange layers, bool embedding, bool head, CancellationToken ct)
+    private ModelWeights(ITensorSource source, WeightsMemory memory, ModelShape shape, LayerRange layers, bool embedding, bool head, CancellationToken ct)
     {
         Shape = shape;
         Layers = layers;
-        Memory = EstimateMemory(file, shape, layers, embedding, head);
+        Memory = memory;
         _layers = new LayerWeights[layers.Count];
         try
         {
             if (embedding)
             {
-                Embedding = Matrix(file, TensorRequests.Embedding(shape), ct);
+                Embedding = Matrix(source, TensorRequests.Embedding(shape), ct);
             }
 
             for (int i = 0; i < layers.Count; i++)
             {
-                _layers[i] = LoadLayer(file, layers.Start + i, ct);
+                _layers[i] = LoadLayer(source, layers.Start + i, ct);
             }
 
             if (layers.Count > 0 && shape.HasRopeFrequencyFactors)
             {
-                RopeFactors = Vector(file, TensorRequests.RopeFactors(shape));
+                RopeFactors = Vector(source, TensorRequests.RopeFactors(shape));
             }
 
             if (head)
             {
-                FinalNorm = Vector(file, TensorRequests.FinalNorm(shape));
-                Head = shape.TiedHead && Embedding is not null ? Embedding : Matrix(file, TensorRequests.Head(shape), ct);
+                FinalNorm = Vector(source, TensorRequests.FinalNorm(shape));
+                Head = shape.TiedHead && Embedding is not null ? Embedding : Matrix(source, TensorRequests.Head(shape), ct);
             }
         }
         catch
@@ -86,10 +86,37 @@ public sealed unsafe class ModelWeights : IDisposable
     /// <exception cref="GgufFormatException">A tensor is missing or has a shape that the metadata contradicts.</exception>
     /// <exception cref="NotSupportedException">A tensor's type is not supported. Found before anything is loaded.</exception>
     public static ModelWeights Load(GgufFile file, ModelShape shape, LayerRange layers, bool embedding, bool head, CancellationToken ct = default) =>
-        new(file, shape, layers, embedding, head, ct);
+        new(new FileTensors(file), EstimateMemory(file, shape, layers, embedding, head), shape, layers, embedding, head, ct);
 
-    /// <summary>Says what <see cref="Load"/> would allocate, and checks all it would check, without reading a tensor.</summary>
-    /// <inheritdoc cref="Load"/>
+    /// <summary>
+    /// Loads what a stream holds, a slice (<see cref="GgufSlicer"/>) or a whole model, front to back, so that a device needs no file: beyond the weights themselves only the largest tensor is in
+    /// memory at once. Of a slice the checksum is verified.
+    /// </summary>
+    /// <param name="stream">Need not seek; stays open.</param>
+    /// <param name="identity">Identity of the whole model, which a slice brings along.</param>
+    /// <param name="fileBytes">Bytes of the file, where the stream goes on behind it: it is read to its last byte, and no byte more. Null: up to the end of the stream may be read.</param>
+    /// <param name="limits">Caps on the header; null means <see cref="GgufLimits.Untrusted"/>.</param>
+    /// <param name="ct">Looked at between pieces.</param>
+    /// <exception cref="GgufFormatException">The bytes are no sound model, end early, or a slice's checksum does not match; the field or tensor is named.</exception>
+    /// <exception cref="NotSupportedException">The model is not supported. Found before any tensor is read.</exception>
+    public static ModelWeights Load(Stream stream, out ModelIdentity identity, long? fileBytes = null, GgufLimits? limits = null, CancellationToken ct = default)
+    {
+        ArgumentNullException.ThrowIfNull(stream);
+        limits ??= GgufLimits.Untrusted;
+        limits.Validate();
+        GgufStream gguf = GgufStream.Open(stream, fileBytes ?? long.MaxValue, limits);
+        ModelShape shape = ModelShapeReader.Read(gguf.Header);
+        GgufSlice? slice = GgufSlice.Read(gguf.Header.Metadata);
+        LayerRange layers = slice?.Layers ?? new LayerRange(0, shape.LayerCount);
+        bool embedding = slice?.HasEmbedding ?? true, head = slice?.HasHead ?? true;
+        WeightsMemory memory = EstimateMemory(gguf.Header, shape, layers, embedding, head);
+        using var tensors = new StreamTensors(gguf, ct);
+        identity = gguf.Identity();
+        return new ModelWeights(tensors, memory, shape, layers, embedding, head, ct);
+    }
+
+    /// <summary>Says what loading from a file would allocate, and checks all it would check, without reading a tensor.</summary>
+    /// <inheritdoc cref="Load(GgufFile, ModelShape, LayerRange, bool, bool, CancellationToken)"/>
     public static WeightsMemory EstimateMemory(GgufFile file, ModelShape shape, LayerRange layers, bool embedding, bool head)
     {
         ArgumentNullException.ThrowIfNull(file);
@@ -151,45 +178,38 @@ public sealed unsafe class ModelWeights : IDisposable
         return request.LoadedBytes(file);
     }
 
-    private LayerWeights LoadLayer(GgufFile file, int layer, CancellationToken ct) => new()
+    private LayerWeights LoadLayer(ITensorSource source, int layer, CancellationToken ct) => new()
     {
-        AttentionNorm = Vector(file, TensorRequests.AttentionNorm(Shape, layer)),
-        Query = Matrix(file, TensorRequests.Query(Shape, layer), ct),
-        Key = Matrix(file, TensorRequests.Key(Shape, layer), ct),
-        Value = Matrix(file, TensorRequests.Value(Shape, layer), ct),
-        QueryBias = Shape.HasQkvBias ? Vector(file, TensorRequests.QueryBias(Shape, layer)) : null,
-        KeyBias = Shape.HasQkvBias ? Vector(file, TensorRequests.KeyBias(Shape, layer)) : null,
-        ValueBias = Shape.HasQkvBias ? Vector(file, TensorRequests.ValueBias(Shape, layer)) : null,
-        QueryNorm = Shape.HasQkNorm ? Vector(file, TensorRequests.QueryNorm(Shape, layer)) : null,
-        KeyNorm = Shape.HasQkNorm ? Vector(file, TensorRequests.KeyNorm(Shape, layer)) : null,
-        AttentionOutput = Matrix(file, TensorRequests.AttentionOutput(Shape, layer), ct),
-        FeedForwardNorm = Vector(file, TensorRequests.FeedForwardNorm(Shape, layer)),
-        Gate = Matrix(file, TensorRequests.Gate(Shape, layer), ct),
-        Up = Matrix(file, TensorRequests.Up(Shape, layer), ct),
-        Down = Matrix(file, TensorRequests.Down(Shape, layer), ct),
+        AttentionNorm = Vector(source, TensorRequests.AttentionNorm(Shape, layer)),
+        Query = Matrix(source, TensorRequests.Query(Shape, layer), ct),
+        Key = Matrix(source, TensorRequests.Key(Shape, layer), ct),
+        Value = Matrix(source, TensorRequests.Value(Shape, layer), ct),
+        QueryBias = Shape.HasQkvBias ? Vector(source, TensorRequests.QueryBias(Shape, layer)) : null,
+        KeyBias = Shape.HasQkvBias ? Vector(source, TensorRequests.KeyBias(Shape, layer)) : null,
+        ValueBias = Shape.HasQkvBias ? Vector(source, TensorRequests.ValueBias(Shape, layer)) : null,
+        QueryNorm = Shape.HasQkNorm ? Vector(source, TensorRequests.QueryNorm(Shape, layer)) : null,
+        KeyNorm = Shape.HasQkNorm ? Vector(source, TensorRequests.KeyNorm(Shape, layer)) : null,
+        AttentionOutput = Matrix(source, TensorRequests.AttentionOutput(Shape, layer), ct),
+        FeedForwardNorm = Vector(source, TensorRequests.FeedForwardNorm(Shape, layer)),
+        Gate = Matrix(source, TensorRequests.Gate(Shape, layer), ct),
+        Up = Matrix(source, TensorRequests.Up(Shape, layer), ct),
+        Down = Matrix(source, TensorRequests.Down(Shape, layer), ct),
     };
 
-    private WeightMatrix Matrix(GgufFile file, TensorRequest request, CancellationToken ct)
+    private WeightMatrix Matrix(ITensorSource source, TensorRequest request, CancellationToken ct)
     {
         ct.ThrowIfCancellationRequested();
-        WeightMatrix matrix = WeightMatrix.Load(file, request.Find(file), ct);
+        WeightMatrix matrix = source.Matrix(request, ct);
         _owned.Add(matrix);
         AllocatedBytes += matrix.Bytes;
         return matrix;
     }
 
-    private AlignedBuffer Vector(GgufFile file, TensorRequest request)
+    private AlignedBuffer Vector(ITensorSource source, TensorRequest request)
     {
-        GgufTensor tensor = request.Find(file);
-        var buffer = new AlignedBuffer((long)request.Columns * sizeof(float));
+        AlignedBuffer buffer = source.Vector(request);
         _owned.Add(buffer);
         AllocatedBytes += buffer.Bytes;
-        using GgufTensorView view = file.OpenTensor(tensor);
-        fixed (byte* stored = view.Rows(0, 1))
-        {
-            Kernels.Quantization.DequantizeRow.Run(tensor.Type, stored, request.Columns, buffer.Floats);
-        }
-
         return buffer;
     }
 }

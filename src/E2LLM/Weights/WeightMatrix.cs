@@ -41,10 +41,17 @@ internal sealed unsafe class WeightMatrix : IDisposable
     /// <summary>Reads and repacks a tensor; its pages of the file are let go afterwards.</summary>
     internal static WeightMatrix Load(GgufFile file, GgufTensor tensor, CancellationToken ct)
     {
+        using GgufTensorView view = file.OpenTensor(tensor);
+        return Load(view, ct);
+    }
+
+    /// <summary>Repacks a tensor whose bytes are at hand.</summary>
+    internal static WeightMatrix Load(GgufTensorView view, CancellationToken ct)
+    {
+        GgufTensor tensor = view.Tensor;
         var matrix = new WeightMatrix(tensor.Type, checked((int)tensor.RowCount), checked((int)tensor.RowLength));
         try
         {
-            using GgufTensorView view = file.OpenTensor(tensor);
             int groupRows = PackedMatrix.GroupRows(tensor.Type);
             long groupBytes = PackedMatrix.GroupBytes(tensor.Type, matrix.Columns), sinceLook = 0;
             for (int first = 0; first < matrix.Rows; first += groupRows)
