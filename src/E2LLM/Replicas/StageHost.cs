@@ -102,6 +102,8 @@ public sealed class StageHost : IAsyncDisposable
 
     internal KvCodecPolicy CodecPolicy => _options.CodecPolicy;
 
+    internal bool SendsWhilePrefilling => _options.SendsWhilePrefilling;
+
     internal ConnectionOptions Connections => _options.Connections;
 
     internal ConcurrentDictionary<ulong, StageSession> Sessions { get; } = new();

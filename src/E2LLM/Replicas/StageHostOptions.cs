@@ -24,6 +24,12 @@ public sealed record StageHostOptions
     public KvCodecSet Codecs { get; init; } = KvCodecSet.Default;
 
     /// <summary>
+    /// Whether keys and values leave layer by layer and chunk by chunk while the prompt is still being read (default), or all together afterwards: to see what
+    /// the sending meanwhile is worth, or to leave a processor to the computing alone.
+    /// </summary>
+    public bool SendsWhilePrefilling { get; init; } = true;
+
+    /// <summary>
     /// KV blocks that keep what ended sequences left at most, for prompts of the same driver that begin alike; the longest unused go first, and all of them as
     /// soon as a sequence needs the memory. 0 keeps none; null (default) sets no bound but the pool itself. Changes no token where codecs are lossless.
     /// </summary>

@@ -35,6 +35,9 @@ internal sealed class MemoryCluster : IAsyncDisposable
     /// <summary>What streams to a device pass through; tests put faults there.</summary>
     public Func<string, Stream, Stream> Wrap { get; set; } = (_, stream) => stream;
 
+    /// <summary>The same with the name of the device that opened the stream.</summary>
+    public Func<string, string, Stream, Stream> WrapBetween { get; init; } = (_, _, stream) => stream;
+
     public IEnumerable<StageHost> Hosts => _devices.Values.Select(device => device.Host);
 
     public StageHost this[string device] => _devices[device].Host;
@@ -207,7 +210,7 @@ internal sealed class MemoryCluster : IAsyncDisposable
         }
 
         Task serving = device.Host.ServeAsync(far, CancellationToken.None);
-        return ValueTask.FromResult(Wrap(peer, near));
+        return ValueTask.FromResult(WrapBetween(from, peer, Wrap(peer, near)));
     }
 
     private sealed record Ends(PipeReader Input, PipeWriter Output) : IDuplexPipe;

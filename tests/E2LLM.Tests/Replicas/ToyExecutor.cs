@@ -37,6 +37,9 @@ internal sealed class ToyExecutor : IStageExecutor, IDisposable
 
     public Action<int>? LayerDone { get; set; }
 
+    /// <summary>Called when a layer has stored the keys and values of a batch and has said so.</summary>
+    public Action<int>? AfterLayer { get; set; }
+
     public int ForwardCount { get; private set; }
 
     public int LargestBatch { get; private set; }
@@ -60,57 +63,62 @@ internal sealed class ToyExecutor : IStageExecutor, IDisposable
         BeforeForward?.Invoke();
         ForwardCount++;
         LargestBatch = Math.Max(LargestBatch, batch.Length);
-        int row = 0;
         float[] keys = [], values = [];
-        Span<float> key = stackalloc float[8], value = stackalloc float[8];
         foreach (StageSlice slice in batch)
         {
-            KvCache cache = slice.Sequence;
-            int start = cache.Length;
-            cache.Reserve(start + slice.TokenCount);
-            for (int layer = Role.Layers.Start; layer < Role.Layers.End; layer++)
-            {
-                for (int t = 0; t < slice.TokenCount; t++)
-                {
-                    Span<float> x = hidden.Slice((row + t) * 8, 8);
-                    for (int j = 0; j < 8; j++)
-                    {
-                        key[j] = ((x[j] * 3) + layer + start + t) % 103;
-                        value[j] = ((x[7 - j] * 5) + j) % 107;
-                    }
-
-                    cache.WriteKeys(layer, start + t, 1, MemoryMarshal.AsBytes(key));
-                    cache.WriteValues(layer, start + t, 1, MemoryMarshal.AsBytes(value));
-                    int count = start + t + 1;
-                    Array.Resize(ref keys, count * 8);
-                    Array.Resize(ref values, count * 8);
-                    cache.ReadKeys(layer, 0, count, MemoryMarshal.AsBytes(keys.AsSpan()));
-                    cache.ReadValues(layer, 0, count, MemoryMarshal.AsBytes(values.AsSpan()));
-                    float sum = 0;
-                    for (int i = 0; i < count * 8; i++)
-                    {
-                        sum = (sum + (keys[i] * ((i % 5) + 1)) + (values[i] * ((i % 3) + 1))) % 8191;
-                    }
-
-                    for (int j = 0; j < 8; j++)
-                    {
-                        x[j] = (x[j] + sum + (j * layer)) % 109;
-                    }
-                }
-            }
-
-            row += slice.TokenCount;
+            slice.Sequence.Reserve(slice.Sequence.Length + slice.TokenCount);
             TokenCount += slice.TokenCount;
         }
 
         for (int layer = Role.Layers.Start; layer < Role.Layers.End; layer++)
         {
+            int row = 0;
+            foreach (StageSlice slice in batch)
+            {
+                RunLayer(layer, slice, hidden[(row * 8)..], ref keys, ref values);
+                row += slice.TokenCount;
+            }
+
             LayerDone?.Invoke(layer);
+            AfterLayer?.Invoke(layer);
         }
 
         foreach (StageSlice slice in batch)
         {
             slice.Sequence.Extend(slice.Sequence.Length + slice.TokenCount);
+        }
+    }
+
+    private static void RunLayer(int layer, StageSlice slice, Span<float> hidden, ref float[] keys, ref float[] values)
+    {
+        Span<float> key = stackalloc float[8], value = stackalloc float[8];
+        KvCache cache = slice.Sequence;
+        for (int t = 0; t < slice.TokenCount; t++)
+        {
+            int position = cache.Length + t, count = position + 1;
+            Span<float> x = hidden.Slice(t * 8, 8);
+            for (int j = 0; j < 8; j++)
+            {
+                key[j] = ((x[j] * 3) + layer + position) % 103;
+                value[j] = ((x[7 - j] * 5) + j) % 107;
+            }
+
+            cache.WriteKeys(layer, position, 1, MemoryMarshal.AsBytes(key));
+            cache.WriteValues(layer, position, 1, MemoryMarshal.AsBytes(value));
+            Array.Resize(ref keys, count * 8);
+            Array.Resize(ref values, count * 8);
+            cache.ReadKeys(layer, 0, count, MemoryMarshal.AsBytes(keys.AsSpan()));
+            cache.ReadValues(layer, 0, count, MemoryMarshal.AsBytes(values.AsSpan()));
+            float sum = 0;
+            for (int i = 0; i < count * 8; i++)
+            {
+                sum = (sum + (keys[i] * ((i % 5) + 1)) + (values[i] * ((i % 3) + 1))) % 8191;
+            }
+
+            for (int j = 0; j < 8; j++)
+            {
+                x[j] = (x[j] + sum + (j * layer)) % 109;
+            }
         }
     }
 

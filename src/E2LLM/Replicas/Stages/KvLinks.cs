@@ -7,34 +7,39 @@ internal sealed class KvLinks
 {
     private readonly Dictionary<(string Peer, ulong Session), KvLink> _links = [];
 
-    /// <summary>Sends the keys and values that a step has just stored in one layer; the layers behind it are still being computed.</summary>
+    /// <summary>
+    /// Sends the keys and values that a step has just stored in one layer; the layers behind it are still being computed. A stage that is told to send
+    /// afterwards waits for the last layer of the last step of the prompt, and sends all then.
+    /// </summary>
     public void Export(StageSession session, StepMessage step, StageSequence[] sequences, int layer)
     {
+        LayerRange own = session.Host.Executor.Role.Layers;
+        bool afterwards = !session.Host.SendsWhilePrefilling;
         for (int i = 0; i < sequences.Length; i++)
         {
-            SequenceOpenMessage open = sequences[i].Open;
-
-            // The first step takes along what was kept from earlier sequences and need not be computed.
-            int end = Math.Min(step.Items[i].FirstPosition + step.Items[i].TokenCount, open.PromptTokenCount);
-            int first = step.Items[i].FirstPosition == sequences[i].StartPosition ? 0 : step.Items[i].FirstPosition, count = end - first;
-            if (count <= 0)
+            (int first, int prompt) = (step.Items[i].FirstPosition, sequences[i].Open.PromptTokenCount);
+            int end = Math.Min(first + step.Items[i].TokenCount, prompt);
+            if (first >= prompt || (afterwards && (end < prompt || layer < own.End - 1)))
             {
                 continue;
             }
 
-            foreach (KvTarget target in open.Targets)
+            // The first step takes along what was kept from earlier sequences and need not be computed.
+            first = afterwards || first == sequences[i].StartPosition ? 0 : first;
+            LayerRange ready = afterwards ? own : new LayerRange(layer, layer + 1);
+            foreach (KvTarget target in sequences[i].Open.Targets)
             {
-                LayerRange layers = target.Role.Layers.Intersect(session.Host.Executor.Role.Layers);
-                bool begins = first == 0 && layer == session.Host.Executor.Role.Layers.Start;
-                if (layers.Count == 0 && begins)
+                LayerRange wanted = target.Role.Layers.Intersect(own);
+                if (wanted.Count == 0 && first == 0 && ready.Contains(own.Start))
                 {
                     // Nothing of ours for this one: confirmed by having nothing to send.
                     session.TargetConfirmed(sequences[i], 0);
                 }
 
-                if (layers.Contains(layer))
+                LayerRange sent = wanted.Intersect(ready);
+                for (int next = sent.Start; next < sent.End; next++)
                 {
-                    LinkTo(session, target, canBeNew: first == 0 && layer == layers.Start).Send(sequences[i], target, layer, first, count);
+                    LinkTo(session, target, canBeNew: first == 0 && next == wanted.Start).Send(sequences[i], target, next, first, end - first);
                 }
             }
         }
