@@ -5,33 +5,53 @@ using System.Runtime.Intrinsics.X86;
 
 namespace E2LLM.Benchmarks;
 
-/// <summary>The ceilings of one core, measured in the same run as what is held against them.</summary>
+/// <summary>The ceilings of one core or several, measured in the same run as what is held against them.</summary>
 internal static unsafe class Calibration
 {
     private const long ReadBytes = 256L << 20;
     private const int Rounds = 2_000_000;
 
-    /// <summary>Bytes per second that one thread reads from memory.</summary>
-    public static double ReadBytesPerSecond()
+    /// <summary>Bytes per second that some threads together read from memory, each from its own part.</summary>
+    public static double ReadBytesPerSecond(int threads = 1)
     {
         byte* memory = (byte*)NativeMemory.AlignedAlloc((nuint)ReadBytes, 64);
         NativeMemory.Fill(memory, (nuint)ReadBytes, 1);
-        double seconds = Clock.Seconds(7, () => Read(memory)).Least;
+        long part = ReadBytes / threads / 256 * 256;
+        double seconds = Clock.Seconds(5, () => OnEach(threads, thread => Read(memory + (thread * part), part))).Least;
         NativeMemory.AlignedFree(memory);
-        return ReadBytes / seconds;
+        return threads * part / seconds;
     }
 
     /// <summary>Float operations per second of independent fused multiply-adds (two per element).</summary>
-    public static double FloatOperationsPerSecond() => 2.0 * 10 * Vector512<float>.Count * Rounds / Clock.Seconds(7, () => Multiply()).Least;
+    public static double FloatOperationsPerSecond(int threads = 1) =>
+        2.0 * 10 * Vector512<float>.Count * Rounds * threads / Clock.Seconds(5, () => OnEach(threads, _ => Multiply())).Least;
 
     /// <summary>8-bit operations per second of independent vpdpbusd (two per byte), or 0 without that instruction.</summary>
-    public static double ByteOperationsPerSecond() => AvxVnni.IsSupported ? 2.0 * 10 * Vector256<byte>.Count * Rounds / Clock.Seconds(7, () => Dot()).Least : 0;
+    public static double ByteOperationsPerSecond(int threads = 1) =>
+        AvxVnni.IsSupported ? 2.0 * 10 * Vector256<byte>.Count * Rounds * threads / Clock.Seconds(5, () => OnEach(threads, _ => Dot())).Least : 0;
+
+    private static void OnEach(int threads, Action<int> action)
+    {
+        var others = new Thread[threads - 1];
+        for (int i = 0; i < others.Length; i++)
+        {
+            int thread = i + 1;
+            others[i] = new Thread(() => action(thread));
+            others[i].Start();
+        }
+
+        action(0);
+        foreach (Thread other in others)
+        {
+            other.Join();
+        }
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    private static long Read(byte* memory)
+    private static long Read(byte* memory, long bytes)
     {
         Vector512<long> a = default, b = default, c = default, d = default;
-        for (byte* p = memory; p < memory + ReadBytes; p += 256)
+        for (byte* p = memory; p < memory + bytes; p += 256)
         {
             a += Vector512.Load((long*)p);
             b += Vector512.Load((long*)(p + 64));

@@ -11,10 +11,10 @@ internal static unsafe class MatMulBenchmark
     private const int Tokens = 256;
     private const long StreamBytes = 192L << 20;
 
-    public static void Run()
+    public static void Run(TensorType[] types)
     {
         Console.WriteLine($"{"type",-6} {"MatMat Gop/s",14} {"MatVec GB/s",14} {"8 tokens / 1 token",20}   (least of 9 | median)");
-        foreach (TensorType type in Enum.GetValues<TensorType>())
+        foreach (TensorType type in types.Length > 0 ? types : Enum.GetValues<TensorType>())
         {
             Run(type);
         }

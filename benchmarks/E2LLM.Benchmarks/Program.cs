@@ -1,18 +1,21 @@
 using System.Globalization;
 using E2LLM.Benchmarks;
 
-// Usage: E2LLM.Benchmarks kernels | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]]
+// Usage: E2LLM.Benchmarks kernels [TYPE,...] | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]] | serve FILE.gguf
 CultureInfo.DefaultThreadCurrentCulture = CultureInfo.InvariantCulture;
 switch (args)
 {
-    case ["kernels"]:
-        MatMulBenchmark.Run();
+    case ["kernels", .. var types]:
+        MatMulBenchmark.Run(types.SelectMany(list => list.Split(',')).Select(Enum.Parse<E2LLM.TensorType>).ToArray());
+        return 0;
+    case ["serve", string served]:
+        ModelServer.Run(served, Console.In, Console.Out);
         return 0;
     case ["model", string path, .. var rest]:
         int[] numbers = [.. rest.Select(text => int.Parse(text, CultureInfo.InvariantCulture))];
         ModelBenchmark.Run(path, numbers.ElementAtOrDefault(0) is > 0 and var t ? t : 1, numbers.ElementAtOrDefault(1) is > 0 and var p ? p : 128, numbers.ElementAtOrDefault(2) is > 0 and var g ? g : 32);
         return 0;
     default:
-        Console.Error.WriteLine("Usage: E2LLM.Benchmarks kernels | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]]");
+        Console.Error.WriteLine("Usage: E2LLM.Benchmarks kernels [TYPE,...] | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]] | serve FILE.gguf");
         return 2;
 }

@@ -1,11 +1,11 @@
 // llama.cpp's shared library from its npm package, called through its C API (llama.h of the same release, v0.5.0).
 // Only what a judge needs: load, tokenize, logits of every position, timed decoding.
 import koffi from "koffi";
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const FlashAttention = { auto: -1, off: 0 };
+const FlashAttention = { auto: -1, off: 0, on: 1 };
 const KvType = { F32: 0, F16: 1 };
 
 koffi.struct("llama_model_params", {
@@ -31,7 +31,9 @@ koffi.struct("llama_batch", {
 
 koffi.proto("void llama_log_callback(int32_t level, const char *text, void *data)");
 
-const folder = join(dirname(fileURLToPath(import.meta.url)), "node_modules", "@node-llama-cpp", "linux-x64", "bins", "linux-x64");
+// Another folder of the same libraries may be named, for example a copy without the one that uses AMX.
+export const folder = process.env.E2LLM_PEER_LIBRARIES
+  ?? join(dirname(fileURLToPath(import.meta.url)), "node_modules", "@node-llama-cpp", "linux-x64", "bins", "linux-x64");
 const find = (stem) => join(folder, readdirSync(folder).find((name) => name.startsWith(stem) && name.endsWith(".so")));
 const ggml = koffi.load(find("libggml."));
 const llama = koffi.load(find("libllama."));
@@ -56,11 +58,15 @@ const api = {
   truncate: llama.func("bool llama_memory_seq_rm(void *, int32_t, int32_t, int32_t)"),
   decode: llama.func("int32_t llama_decode(void *, llama_batch)"),
   logits: llama.func("void *llama_get_logits_ith(void *, int32_t)"),
+  setThreads: llama.func("void llama_set_n_threads(void *, int32_t, int32_t)"),
+  saveState: llama.func("size_t llama_state_seq_save_file(void *, const char *, int32_t, int32_t *, size_t)"),
+  loadState: llama.func("size_t llama_state_seq_load_file(void *, const char *, int32_t, _Out_ int32_t *, size_t, _Out_ size_t *)"),
+  freeContext: llama.func("void llama_free(void *)"),
 };
 
-/** One model and one context of one sequence. `exact` asks for what a comparison needs: no flash attention. */
+/** One model and one context of one sequence. `exact` asks for what a comparison needs: no flash attention; `flash` ("auto", "on", "off") chooses it by name. */
 export class Peer {
-  constructor(file, { threads = 2, kv = "F16", context = 0, batch = 512, exact = false } = {}) {
+  constructor(file, options = {}) {
     api.loadBackends(folder);
     api.init();
     this.model = api.loadModel(file, { ...api.modelDefaults(), n_gpu_layers: 0 });
@@ -68,13 +74,19 @@ export class Peer {
     this.vocab = api.vocab(this.model);
     this.vocabularySize = api.vocabSize(this.vocab);
     this.trainedContext = api.trainedContext(this.model);
+    this.open(options);
+  }
+
+  /** Replaces the context, and with it the sequence. */
+  open({ threads = 2, kv = "F16", context = 0, batch = 512, exact = false, flash = exact ? "off" : "auto" } = {}) {
+    if (this.context) api.freeContext(this.context);
     this.batchTokens = batch;
     this.context = api.newContext(this.model, {
       ...api.contextDefaults(), n_ctx: context || this.trainedContext, n_batch: batch, n_ubatch: batch, n_seq_max: 1,
       n_threads: threads, n_threads_batch: threads, type_k: KvType[kv], type_v: KvType[kv],
-      flash_attn_type: exact ? FlashAttention.off : FlashAttention.auto, no_perf: true,
+      flash_attn_type: FlashAttention[flash], no_perf: true,
     });
-    if (!this.context) throw new Error(`llama.cpp makes no context for ${file}`);
+    if (!this.context) throw new Error("llama.cpp makes no context for this model");
   }
 
   get bosId() {
@@ -86,6 +98,21 @@ export class Peer {
     const count = api.tokenize(this.vocab, text, bytes, ids, ids.length, addBos, parseSpecial);
     if (count < 0) throw new Error(`llama.cpp wants ${-count} tokens for ${bytes} bytes`);
     return Array.from(ids.subarray(0, count));
+  }
+
+  setThreads(threads) {
+    api.setThreads(this.context, threads, threads);
+  }
+
+  /** Writes the sequence's keys and values to a file; another context of the same shape may load them. */
+  saveState(file) {
+    if (api.saveState(this.context, file, 0, [0], 0) === 0) throw new Error(`llama.cpp cannot write ${file}`);
+  }
+
+  /** Whether the file was there and fitted. */
+  loadState(file) {
+    this.clear();
+    return existsSync(file) && Number(api.loadState(this.context, file, 0, new Int32Array(8), 8, [0])) > 0;
   }
 
   clear() {

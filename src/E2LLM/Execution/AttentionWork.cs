@@ -151,14 +151,15 @@ internal sealed unsafe class AttentionWork : IWork, IDisposable
         {
             // Tokens before the block see none of it.
             int seenByFirst = firstPosition + 1 - (block * layout.BlockTokenCount), skipped = Math.Max(0, 1 - seenByFirst);
-            (nint keys, nint values) = DecodeBlock(tile.Slice.Cache, block, tile.KvHead, scratch);
+            bool hasNext = (block + 1) * layout.BlockTokenCount <= last;
+            (nint keys, nint values) = DecodeBlock(tile.Slice.Cache, block, hasNext ? block + 1 : block, tile.KvHead, scratch);
             AttentionBlock.Fold(rows.From(skipped), (float*)keys, (float*)values, seenByFirst + skipped);
         }
 
         return rows;
     }
 
-    private (nint Keys, nint Values) DecodeBlock(KvCache cache, int block, int head, AttentionScratch scratch)
+    private (nint Keys, nint Values) DecodeBlock(KvCache cache, int block, int nextBlock, int head, AttentionScratch scratch)
     {
         KvCacheLayout layout = cache.Layout;
         byte* data = cache.LayerPointer(_layer, block);
@@ -170,8 +171,8 @@ internal sealed unsafe class AttentionWork : IWork, IDisposable
 
         ushort* keyScales = (ushort*)(data + layout.KeyScalesOffset + (head * layout.ScaleHeadBytes));
         ushort* valueScales = (ushort*)(data + layout.ValueScalesOffset + (head * layout.ScaleHeadBytes));
-        DecodeKv.Keys(layout.ElementType, keys, keyScales, layout.HeadDim, scratch.Keys);
-        DecodeKv.Values(layout.ElementType, values, valueScales, layout.HeadDim, layout.StoredHeadDim, scratch.Values);
+        DecodeKv.Keys(layout.ElementType, keys, keyScales, layout.HeadDim, scratch.Keys, values);
+        DecodeKv.Values(layout.ElementType, values, valueScales, layout.HeadDim, layout.StoredHeadDim, scratch.Values, cache.LayerPointer(_layer, nextBlock) + (head * layout.KeyHeadBytes));
         return ((nint)scratch.Keys, (nint)scratch.Values);
     }
 

@@ -10,8 +10,8 @@ namespace E2LLM.Weights;
 /// </summary>
 internal sealed unsafe class WeightMatrix : IDisposable
 {
-    // Cancellation is looked at between pieces of about this size.
-    private const long PieceBytes = 4 << 20;
+    // What a thread packs at a time; cancellation is looked at in between.
+    private const long PieceBytes = 1 << 20;
 
     private readonly AlignedBuffer _packed;
 
@@ -52,25 +52,18 @@ internal sealed unsafe class WeightMatrix : IDisposable
         var matrix = new WeightMatrix(tensor.Type, checked((int)tensor.RowCount), checked((int)tensor.RowLength));
         try
         {
-            int groupRows = PackedMatrix.GroupRows(tensor.Type);
-            long groupBytes = PackedMatrix.GroupBytes(tensor.Type, matrix.Columns), sinceLook = 0;
-            for (int first = 0; first < matrix.Rows; first += groupRows)
+            long groupBytes = Math.Max(1, PackedMatrix.GroupBytes(tensor.Type, matrix.Columns));
+            int groups = (matrix.Rows + PackedMatrix.GroupRows(tensor.Type) - 1) / PackedMatrix.GroupRows(tensor.Type);
+            int pieceGroups = (int)Math.Clamp(PieceBytes / groupBytes, 1, Math.Max(1, groups)), pieces = (groups + pieceGroups - 1) / pieceGroups;
+
+            // Groups are independent; the calling thread takes part, so a busy thread pool only makes this slower.
+            Parallel.For(0, pieces, new ParallelOptions { CancellationToken = ct, MaxDegreeOfParallelism = Environment.ProcessorCount }, piece =>
             {
-                int count = Math.Min(groupRows, matrix.Rows - first);
-                fixed (byte* rows = view.Rows(first, count))
+                for (int group = piece * pieceGroups; group < Math.Min((piece + 1) * pieceGroups, groups); group++)
                 {
-                    PackedMatrix.PackGroup(
-                        tensor.Type, rows, tensor.RowBytes, count, matrix.Columns, matrix._packed.Pointer + (first / groupRows * groupBytes));
+                    matrix.PackGroup(view, tensor, group);
                 }
-
-                sinceLook += groupBytes;
-                if (sinceLook >= PieceBytes)
-                {
-                    sinceLook = 0;
-                    ct.ThrowIfCancellationRequested();
-                }
-            }
-
+            });
             return matrix;
         }
         catch
@@ -101,4 +94,13 @@ internal sealed unsafe class WeightMatrix : IDisposable
     }
 
     public void Dispose() => _packed.Dispose();
+
+    private void PackGroup(GgufTensorView view, GgufTensor tensor, int group)
+    {
+        int groupRows = PackedMatrix.GroupRows(tensor.Type), first = group * groupRows, count = Math.Min(groupRows, Rows - first);
+        fixed (byte* rows = view.Rows(first, count))
+        {
+            PackedMatrix.PackGroup(tensor.Type, rows, tensor.RowBytes, count, Columns, _packed.Pointer + (group * PackedMatrix.GroupBytes(tensor.Type, Columns)));
+        }
+    }
 }

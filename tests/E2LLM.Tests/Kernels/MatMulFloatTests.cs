@@ -31,7 +31,7 @@ public sealed unsafe class MatMulFloatTests
     {
         for (int columns = 0; columns <= 257; columns++)
         {
-            Check(width, type, rows: (columns * 7 % 37) + 1, columns, tokens: (columns % 6) + 1);
+            Check(width, type, rows: (columns * 7 % 37) + 1, columns, tokens: (columns % 11) + 1);
         }
     }
 
@@ -56,7 +56,7 @@ public sealed unsafe class MatMulFloatTests
         fixed (float* a = x, y = whole, z = cut)
         {
             Run(width, type, new MatMulFloat.Call(w, Rows, Columns, 0, 5, a, Tokens, y, Rows));
-            foreach (int tokens in new[] { 1, 2, 3, 5 })
+            foreach (int tokens in new[] { 1, 2, 3, 5, 6, 7, 8 })
             {
                 cut.AsSpan().Clear();
                 for (int token = 0; token < Tokens; token += tokens)

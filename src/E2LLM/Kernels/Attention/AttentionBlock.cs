@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using E2LLM.Kernels.Lanes;
 using E2LLM.Kernels.MatMul;
@@ -71,13 +72,13 @@ internal static unsafe class AttentionBlock
         where TVector : unmanaged
         where TLanes : IFloatLanes<TVector>
     {
-        for (int row = 0; row < rowCount; row += 4)
+        for (int row = 0; row < rowCount; row += FloatTile.Tokens<TVector, TLanes>())
         {
-            int tile = Math.Min(4, rowCount - row);
+            int tile = Math.Min(FloatTile.Tokens<TVector, TLanes>(), rowCount - row);
             for (int lane = 0; lane < width; lane += 2 * TLanes.Count)
             {
                 int second = lane + TLanes.Count < width ? TLanes.Count : 0;
-                FloatTile.Run2x4<TVector, TLanes, SingleElement>(
+                FloatTile.Run<TVector, TLanes, SingleElement>(
                     (byte*)(w + lane), (byte*)(w + lane + second), wStride * sizeof(float), x + (row * xStride), xStride, tile, depth,
                     y + (row * yStride) + lane, yStride, second, accumulate);
             }
@@ -85,6 +86,7 @@ internal static unsafe class AttentionBlock
     }
 
     /// <summary>Turns one row's scores into weights and rescales what the row has so far.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Normalise<TVector, TLanes>(in AttentionRows rows, int row, int seen)
         where TVector : unmanaged
         where TLanes : IFloatLanes<TVector>

@@ -17,7 +17,7 @@ internal static unsafe class MatMulFloat
     // Activations of a block of tokens stay in the second-level cache while the weights stream past.
     private const int TokenBlockBytes = 512 * 1024;
 
-    // From so many tokens on, two-byte weights are widened once instead of once per four tokens; and so many columns at a time.
+    // From so many tokens on, two-byte weights are widened once instead of once per tile; and so many columns at a time.
     private const int WideningTokens = 12;
     private const int WideningColumns = 256;
 
@@ -92,7 +92,7 @@ internal static unsafe class MatMulFloat
             return;
         }
 
-        int block = Math.Max(4, TokenBlockBytes / (Math.Max(1, call.Columns) * sizeof(float)) / 4 * 4);
+        int block = Math.Max(8, TokenBlockBytes / (Math.Max(1, call.Columns) * sizeof(float)) / 8 * 8);
         for (int token = 0; token < call.Tokens; token += block)
         {
             int tokenEnd = Math.Min(token + block, call.Tokens);
@@ -130,11 +130,12 @@ internal static unsafe class MatMulFloat
                 TLanes.Store(TElement.Load<TVector, TLanes>(w1 + ((first + k) * stride)), panel + (k * 2 * lanes) + lanes);
             }
 
-            for (int t = token; t < tokenEnd; t += 4)
+            int tile = FloatTile.Tokens<TVector, TLanes>();
+            for (int t = token; t < tokenEnd; t += tile)
             {
                 float* x = call.X + ((nint)t * call.Columns) + first, y = call.Y + (t * call.YStride) + row;
-                FloatTile.Run2x4<TVector, TLanes, SingleElement>(
-                    (byte*)panel, (byte*)(panel + lanes), 2 * lanes * sizeof(float), x, call.Columns, Math.Min(4, tokenEnd - t), depth, y, call.YStride, lanes, first > 0);
+                FloatTile.Run<TVector, TLanes, SingleElement>(
+                    (byte*)panel, (byte*)(panel + lanes), 2 * lanes * sizeof(float), x, call.Columns, Math.Min(tile, tokenEnd - t), depth, y, call.YStride, lanes, first > 0);
             }
         }
     }
@@ -170,18 +171,19 @@ internal static unsafe class MatMulFloat
         int lanes = TLanes.Count, stride = PackedFloatRows.GroupRows * TElement.Bytes;
         byte* w0 = call.Row<TElement>(row), w1 = row + lanes < endRow ? call.Row<TElement>(row + lanes) : w0;
         bool whole = row + (2 * lanes) <= endRow;
-        float* scratch = stackalloc float[4 * 2 * PackedFloatRows.GroupRows];
-        for (; token < tokenEnd; token += 4)
+        int tile = FloatTile.Tokens<TVector, TLanes>();
+        float* scratch = stackalloc float[8 * 2 * PackedFloatRows.GroupRows];
+        for (; token < tokenEnd; token += tile)
         {
-            int count = Math.Min(4, tokenEnd - token);
+            int count = Math.Min(tile, tokenEnd - token);
             float* x = call.X + ((nint)token * call.Columns), y = call.Y + (token * call.YStride) + row;
             if (whole)
             {
-                FloatTile.Run2x4<TVector, TLanes, TElement>(w0, w1, stride, x, call.Columns, count, call.Columns, y, call.YStride, lanes, false);
+                FloatTile.Run<TVector, TLanes, TElement>(w0, w1, stride, x, call.Columns, count, call.Columns, y, call.YStride, lanes, false);
                 continue;
             }
 
-            FloatTile.Run2x4<TVector, TLanes, TElement>(w0, w1, stride, x, call.Columns, count, call.Columns, scratch, 2 * lanes, lanes, false);
+            FloatTile.Run<TVector, TLanes, TElement>(w0, w1, stride, x, call.Columns, count, call.Columns, scratch, 2 * lanes, lanes, false);
             for (int t = 0; t < count; t++)
             {
                 new ReadOnlySpan<float>(scratch + (t * 2 * lanes), endRow - row).CopyTo(new Span<float>(y + (t * call.YStride), endRow - row));

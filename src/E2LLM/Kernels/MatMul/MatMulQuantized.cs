@@ -17,6 +17,10 @@ internal static class MatMulQuantized
         {
             product.Run<QuantizedTile512<TLayout, TFormat>>();
         }
+        else if (Avx512BW.IsSupported && AvxVnni.IsSupported && !TFormat.HasMinimum)
+        {
+            product.Run<QuantizedTileVnni<TLayout, TFormat>>();
+        }
         else if (AvxVnni.IsSupported)
         {
             product.Run<QuantizedTile<TLayout, TFormat, AvxVnniDot>>();

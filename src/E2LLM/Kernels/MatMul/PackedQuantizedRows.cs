@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace E2LLM.Kernels.MatMul;
 
 /// <summary>
@@ -14,6 +16,7 @@ internal static unsafe class PackedQuantizedRows
     internal const int BlockColumns = 32;
 
     /// <summary>Bytes of one block of 16 rows.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int BlockBytes<TLayout, TFormat>()
         where TLayout : IQuantLayout
         where TFormat : IQuantizedFormat<TLayout> => TLayout.QuantBytes + (GroupRows * HeadBytes<TLayout, TFormat>());
@@ -79,14 +82,17 @@ internal static unsafe class PackedQuantizedRows
     }
 
     /// <summary>A block's scales.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static ushort* Scales<TLayout>(byte* block)
         where TLayout : IQuantLayout => (ushort*)(block + TLayout.QuantBytes);
 
     /// <summary>A block's minima; only where the format has them.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static ushort* Minima<TLayout>(byte* block)
         where TLayout : IQuantLayout => Scales<TLayout>(block) + GroupRows;
 
     /// <summary>Bytes of scale and minimum, stored and packed alike.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int HeadBytes<TLayout, TFormat>()
         where TLayout : IQuantLayout
         where TFormat : IQuantizedFormat<TLayout> => TFormat.HasMinimum ? 2 * sizeof(ushort) : sizeof(ushort);

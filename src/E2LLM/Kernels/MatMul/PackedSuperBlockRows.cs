@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace E2LLM.Kernels.MatMul;
 
 /// <summary>
@@ -16,21 +18,25 @@ internal static unsafe class PackedSuperBlockRows
     private const int GroupRows = PackedQuantizedRows.GroupRows;
 
     /// <summary>Bytes of one super-block of 8 rows.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int BlockBytes<TLayout, TFormat>()
         where TLayout : IQuantLayout
         where TFormat : ISuperBlockFormat<TLayout> =>
         FactorsOffset<TLayout, TFormat>() + (GroupRows * sizeof(ushort) * (TFormat.HasMinima ? 2 : 1));
 
     /// <summary>Where a super-block's scales begin.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int ScalesOffset<TLayout>()
         where TLayout : IQuantLayout => SubBlocks * TLayout.QuantBytes;
 
     /// <summary>Where a super-block's minima begin.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int MinimaOffset<TLayout, TFormat>()
         where TLayout : IQuantLayout
         where TFormat : ISuperBlockFormat<TLayout> => ScalesOffset<TLayout>() + (SubBlocks * TFormat.ScalesPerSubBlock * GroupRows);
 
     /// <summary>Where a super-block's factors begin.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int FactorsOffset<TLayout, TFormat>()
         where TLayout : IQuantLayout
         where TFormat : ISuperBlockFormat<TLayout> => MinimaOffset<TLayout, TFormat>() + (TFormat.HasMinima ? SubBlocks * GroupRows : 0);
