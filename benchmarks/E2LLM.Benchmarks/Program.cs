@@ -1,12 +1,18 @@
 using System.Globalization;
 using E2LLM.Benchmarks;
 
-// Usage: E2LLM.Benchmarks kernels [TYPE,...] | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]] | serve FILE.gguf
+// Usage: E2LLM.Benchmarks kernels [TYPE,...] | attention | rows | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]] | serve FILE.gguf
 CultureInfo.DefaultThreadCurrentCulture = CultureInfo.InvariantCulture;
 switch (args)
 {
     case ["kernels", .. var types]:
         MatMulBenchmark.Run(types.SelectMany(list => list.Split(',')).Select(Enum.Parse<E2LLM.TensorType>).ToArray());
+        return 0;
+    case ["attention"]:
+        AttentionBenchmark.Run();
+        return 0;
+    case ["rows"]:
+        RowBenchmark.Run();
         return 0;
     case ["serve", string served]:
         ModelServer.Run(served, Console.In, Console.Out);
@@ -16,6 +22,6 @@ switch (args)
         ModelBenchmark.Run(path, numbers.ElementAtOrDefault(0) is > 0 and var t ? t : 1, numbers.ElementAtOrDefault(1) is > 0 and var p ? p : 128, numbers.ElementAtOrDefault(2) is > 0 and var g ? g : 32);
         return 0;
     default:
-        Console.Error.WriteLine("Usage: E2LLM.Benchmarks kernels [TYPE,...] | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]] | serve FILE.gguf");
+        Console.Error.WriteLine("Usage: E2LLM.Benchmarks kernels [TYPE,...] | attention | rows | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]] | serve FILE.gguf");
         return 2;
 }

@@ -103,14 +103,7 @@ internal static unsafe class AttentionBlock
             largest = TLanes.Max(largest, TLanes.Load(scores + i));
         }
 
-        float* lanes = stackalloc float[TLanes.Count];
-        TLanes.Store(largest, lanes);
-        float before = rows.Maxima[row], maximum = before;
-        for (int lane = 0; lane < TLanes.Count; lane++)
-        {
-            maximum = MathF.Max(maximum, lanes[lane]);
-        }
-
+        float before = rows.Maxima[row], maximum = MathF.Max(before, TLanes.MaxAcross(largest));
         TVector shift = TLanes.Broadcast(maximum), sums = TLanes.Zero;
         for (int i = 0; i < Positions; i += TLanes.Count)
         {
@@ -119,14 +112,7 @@ internal static unsafe class AttentionBlock
             sums = TLanes.Add(sums, p);
         }
 
-        TLanes.Store(sums, lanes);
-        float sum = 0f;
-        for (int lane = 0; lane < TLanes.Count; lane++)
-        {
-            sum += lanes[lane];
-        }
-
-        float keep = MathF.Exp(before - maximum);
+        float sum = TLanes.SumAcross(sums), keep = MathF.Exp(before - maximum);
         rows.Maxima[row] = maximum;
         rows.Sums[row] = (rows.Sums[row] * keep) + sum;
         TVector factor = TLanes.Broadcast(keep);

@@ -35,6 +35,10 @@ internal readonly unsafe struct FloatLanesScalar : IFloatLanes<float>
 
     public static float Max(float left, float right) => MathF.Max(left, right);
 
+    public static float MaxAcross(float value) => value;
+
+    public static float SumAcross(float value) => value;
+
     // Not MathF.FusedMultiplyAdd: without the instruction that is a call into software, a hundred times slower.
     public static float MultiplyAdd(float left, float right, float addend) => (left * right) + addend;
 

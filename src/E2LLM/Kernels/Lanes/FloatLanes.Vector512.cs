@@ -25,8 +25,8 @@ internal readonly unsafe struct FloatLanes512 : IFloatLanes<Vector512<float>>
         Vector512<int> magnitude = shifted & Vector512.Create(0x0FFF_E000);
         Vector512<float> normal = (magnitude + Vector512.Create(0x3800_0000)).AsSingle();
         Vector512<int> finite = Vector512.MinNative(normal, Vector512.MultiplyAddEstimate(normal, Vector512.Create(2f), Vector512.Create(-6.103515625e-05f))).AsInt32();
-        Vector512<int> special = Vector512.GreaterThan(magnitude, Vector512.Create(0x0F7F_E000)) & Vector512.Create(0x3800_0000);
-        return ((finite + special) | (shifted & Vector512.Create(int.MinValue))).AsSingle();
+        Vector512<int> value = Vector512.ConditionalSelect(Vector512.GreaterThan(magnitude, Vector512.Create(0x0F7F_E000)), finite + Vector512.Create(0x3800_0000), finite);
+        return (value | (shifted & Vector512.Create(int.MinValue))).AsSingle();
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -53,6 +53,12 @@ internal readonly unsafe struct FloatLanes512 : IFloatLanes<Vector512<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> Max(Vector512<float> left, Vector512<float> right) => Vector512.Max(left, right);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float MaxAcross(Vector512<float> value) => FloatLanes256.MaxAcross(Vector256.Max(value.GetLower(), value.GetUpper()));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float SumAcross(Vector512<float> value) => FloatLanes256.SumAcross(value.GetLower() + value.GetUpper());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> MultiplyAdd(Vector512<float> left, Vector512<float> right, Vector512<float> addend) =>

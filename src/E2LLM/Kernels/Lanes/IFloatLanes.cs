@@ -2,7 +2,7 @@ namespace E2LLM.Kernels.Lanes;
 
 /// <summary>
 /// One vector of floats as the kernels' loops see it, so that a loop is written once and compiled for each width. Every member
-/// is element-wise; no member mixes lanes, so a lane's result does not depend on the width.
+/// is element-wise, so that a lane's result does not depend on the width; but for the two whose names say that they reduce.
 /// </summary>
 /// <typeparam name="TVector">The vector that holds the lanes.</typeparam>
 internal unsafe interface IFloatLanes<TVector>
@@ -38,6 +38,12 @@ internal unsafe interface IFloatLanes<TVector>
 
     /// <summary>The larger of each pair; NaN where either is.</summary>
     static abstract TVector Max(TVector left, TVector right);
+
+    /// <summary>The largest lane; NaN where any is.</summary>
+    static abstract float MaxAcross(TVector value);
+
+    /// <summary>The sum of all lanes, halves onto halves: an order that depends on the width alone.</summary>
+    static abstract float SumAcross(TVector value);
 
     /// <summary><c>left * right + addend</c>, rounded once where the machine can, else twice: fixed for a process.</summary>
     static abstract TVector MultiplyAdd(TVector left, TVector right, TVector addend);

@@ -30,7 +30,7 @@ internal readonly unsafe struct QuantizedTile<TLayout, TFormat, TDot> : IRowTile
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void RunFour(
-        byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup)
+        byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, bool stream)
     {
         int blocks = columns / BlockColumns;
         nint t1 = tokenCount > 1 ? 1 : 0, t2 = tokenCount > 2 ? 2 : 0, t3 = tokenCount > 3 ? 3 : 0;
@@ -40,6 +40,11 @@ internal readonly unsafe struct QuantizedTile<TLayout, TFormat, TDot> : IRowTile
         Vector256<float> f00 = default, f01 = default, f02 = default, f03 = default, f10 = default, f11 = default, f12 = default, f13 = default;
         for (nint b = 0; b < blocks; b++)
         {
+            if (stream)
+            {
+                Prefetch.Ahead(group0, PackedQuantizedRows.BlockBytes<TLayout, TFormat>());
+            }
+
             Vector256<int> a00 = TDot.Start(s0[b], TFormat.Bias), a01 = TDot.Start(s1[b], TFormat.Bias);
             Vector256<int> a02 = TDot.Start(s2[b], TFormat.Bias), a03 = TDot.Start(s3[b], TFormat.Bias);
             Vector256<int> a10 = a00, a11 = a01, a12 = a02, a13 = a03;

@@ -21,7 +21,7 @@ internal readonly unsafe struct QuantizedTile512<TLayout, TFormat> : IRowTile<Qu
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void RunFour(
-        byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup)
+        byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, bool stream)
     {
         int blocks = columns / BlockColumns;
         nint t1 = tokenCount > 1 ? 1 : 0, t2 = tokenCount > 2 ? 2 : 0, t3 = tokenCount > 3 ? 3 : 0;
@@ -32,6 +32,12 @@ internal readonly unsafe struct QuantizedTile512<TLayout, TFormat> : IRowTile<Qu
         Vector512<short> one = Vector512<short>.One;
         for (nint b = 0; b < blocks; b++)
         {
+            if (stream)
+            {
+                Prefetch.Ahead(group0, PackedQuantizedRows.BlockBytes<TLayout, TFormat>());
+                Prefetch.Ahead(group1, PackedQuantizedRows.BlockBytes<TLayout, TFormat>());
+            }
+
             Vector512<int> n00 = default, n01 = default, n02 = default, n03 = default, n10 = default, n11 = default, n12 = default, n13 = default;
             PairDot512<TLayout>.Add(
                 group0, group1, 0, 8, x0, x1, x2, x3, one, one, ref n00, ref n01, ref n02, ref n03, ref n10, ref n11, ref n12, ref n13);

@@ -24,7 +24,7 @@ internal readonly unsafe struct QuantizedTileVnni<TLayout, TFormat> : IRowTile<Q
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void RunFour(
-        byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup)
+        byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, bool stream)
     {
         int blocks = columns / BlockColumns;
         nint t1 = tokenCount > 1 ? 1 : 0, t2 = tokenCount > 2 ? 2 : 0, t3 = tokenCount > 3 ? 3 : 0;
@@ -34,6 +34,11 @@ internal readonly unsafe struct QuantizedTileVnni<TLayout, TFormat> : IRowTile<Q
         Vector512<float> f0 = default, f1 = default, f2 = default, f3 = default;
         for (nint b = 0; b < blocks; b++)
         {
+            if (stream)
+            {
+                Prefetch.Ahead(group0, PackedQuantizedRows.BlockBytes<TLayout, TFormat>());
+            }
+
             Vector256<int> a00 = default, a01 = default, a02 = default, a03 = default, a10 = default, a11 = default, a12 = default, a13 = default;
             Step(group0, 0, x0, x1, x2, x3, ref a00, ref a01, ref a02, ref a03, ref a10, ref a11, ref a12, ref a13);
             Step(group0, 1, x0, x1, x2, x3, ref a00, ref a01, ref a02, ref a03, ref a10, ref a11, ref a12, ref a13);

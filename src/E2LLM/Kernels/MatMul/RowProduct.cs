@@ -35,7 +35,8 @@ internal unsafe interface IRowTile<TX>
     /// <param name="y">Output of the first row and token.</param>
     /// <param name="yStride">Elements from token to token.</param>
     /// <param name="secondGroup">Elements from an output of the first group to that of the second; 0 where there is none.</param>
-    static abstract void RunFour(byte* group0, byte* group1, int columns, TX x, int tokenCount, float* y, nint yStride, nint secondGroup);
+    /// <param name="stream">Whether the weights come from memory for the first time: changes no result.</param>
+    static abstract void RunFour(byte* group0, byte* group1, int columns, TX x, int tokenCount, float* y, nint yStride, nint secondGroup, bool stream);
 }
 
 /// <summary>
@@ -86,14 +87,14 @@ internal readonly unsafe struct RowProduct<TX>(
         // Rows past the end go to a scratch.
         bool whole = rowCount % GroupRows == 0;
         float* scratch = stackalloc float[4 * 2 * GroupRows];
-        for (; token < tokenEnd; token += 4)
+        for (bool stream = true; token < tokenEnd; token += 4, stream = false)
         {
             int count = Math.Min(4, tokenEnd - token);
             TX first = x.From(token, columns);
             float* target = y + (token * yStride) + row, written = whole ? target : scratch;
             if (count > 1)
             {
-                TTile.RunFour(group0, group1, columns, first, count, written, whole ? yStride : 2 * GroupRows, secondGroup);
+                TTile.RunFour(group0, group1, columns, first, count, written, whole ? yStride : 2 * GroupRows, secondGroup, stream);
             }
             else
             {

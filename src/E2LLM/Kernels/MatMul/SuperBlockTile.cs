@@ -30,7 +30,7 @@ internal readonly unsafe struct SuperBlockTile<TLayout, TFormat, TDot> : IRowTil
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void RunFour(
-        byte* group0, byte* group1, int columns, SuperBlockActivations x, int tokenCount, float* y, nint yStride, nint secondGroup)
+        byte* group0, byte* group1, int columns, SuperBlockActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, bool stream)
     {
         nint t1 = tokenCount > 1 ? 1 : 0, t2 = tokenCount > 2 ? 2 : 0, t3 = tokenCount > 3 ? 3 : 0;
         int blocks = columns / BlockColumns;
@@ -40,6 +40,11 @@ internal readonly unsafe struct SuperBlockTile<TLayout, TFormat, TDot> : IRowTil
         for (nint block = 0; block < blocks; block++)
         {
             Vector256<int> n00 = default, n01 = default, n02 = default, n03 = default, n10 = default, n11 = default, n12 = default, n13 = default;
+            if (stream)
+            {
+                Prefetch.Ahead(group0, PackedSuperBlockRows.BlockBytes<TLayout, TFormat>());
+            }
+
             byte* quants = group0;
 
             // A half is 16 columns. Where 32 share a scale, the sums of the first half run on into the second and are scaled there.

@@ -22,13 +22,17 @@ internal readonly unsafe struct SuperBlockTile512<TLayout, TFormat> : IRowTile<S
     public static long GroupBytes(int columns) => PackedSuperBlockRows.GroupBytes<TLayout, TFormat>(columns);
 
     // Byte r of each 16 becomes the 16-bit pair (r, r) of lane r: every 128 bits hold all 16 bytes.
-    private static Vector512<byte> SpreadControl => Vector512.Create(
-        0xFF00FF00u, 0xFF01FF01u, 0xFF02FF02u, 0xFF03FF03u, 0xFF04FF04u, 0xFF05FF05u, 0xFF06FF06u, 0xFF07FF07u,
-        0xFF08FF08u, 0xFF09FF09u, 0xFF0AFF0Au, 0xFF0BFF0Bu, 0xFF0CFF0Cu, 0xFF0DFF0Du, 0xFF0EFF0Eu, 0xFF0FFF0Fu).AsByte();
+    private static Vector512<byte> SpreadControl
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => Vector512.Create(
+            0xFF00FF00u, 0xFF01FF01u, 0xFF02FF02u, 0xFF03FF03u, 0xFF04FF04u, 0xFF05FF05u, 0xFF06FF06u, 0xFF07FF07u,
+            0xFF08FF08u, 0xFF09FF09u, 0xFF0AFF0Au, 0xFF0BFF0Bu, 0xFF0CFF0Cu, 0xFF0DFF0Du, 0xFF0EFF0Eu, 0xFF0FFF0Fu).AsByte();
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void RunFour(
-        byte* group0, byte* group1, int columns, SuperBlockActivations x, int tokenCount, float* y, nint yStride, nint secondGroup)
+        byte* group0, byte* group1, int columns, SuperBlockActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, bool stream)
     {
         nint t1 = tokenCount > 1 ? 1 : 0, t2 = tokenCount > 2 ? 2 : 0, t3 = tokenCount > 3 ? 3 : 0;
         int blocks = columns / BlockColumns;
@@ -41,6 +45,12 @@ internal readonly unsafe struct SuperBlockTile512<TLayout, TFormat> : IRowTile<S
             for (nint sub = 0; sub < SubBlocks; sub++)
             {
                 byte* quants0 = group0 + (sub * TLayout.QuantBytes), quants1 = group1 + (sub * TLayout.QuantBytes);
+                if (stream)
+                {
+                    Prefetch.Ahead(quants0, PackedSuperBlockRows.BlockBytes<TLayout, TFormat>() / SubBlocks);
+                    Prefetch.Ahead(quants1, PackedSuperBlockRows.BlockBytes<TLayout, TFormat>() / SubBlocks);
+                }
+
                 if (TFormat.ScalesPerSubBlock == 1)
                 {
                     PairDot512<TLayout>.Add(
@@ -148,7 +158,7 @@ internal readonly unsafe struct SuperBlockTile512<TLayout, TFormat> : IRowTile<S
 
     // Unsigned 6-bit numbers, so no sign is lost.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<short> Spread(byte* bytes) => Avx512BW.Shuffle(Vector512.Create(Vector128.Load(bytes)), SpreadControl).AsInt16();
+    private static Vector512<short> Spread(byte* bytes) => Avx512BW.Shuffle(Avx512F.BroadcastVector128ToVector512((int*)bytes).AsByte(), SpreadControl).AsInt16();
 
     // The scales of 16 and 16 columns, side by side in each row's lane.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
