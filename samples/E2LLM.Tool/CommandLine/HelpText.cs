@@ -14,6 +14,7 @@ internal sealed partial class HelpText : SynchronousCommandLineAction
             First steps:
               e2llm inspect --model M.gguf                      is the model supported, how large is it?
               e2llm generate --model M.gguf --prompt "Once"     let it write
+              e2llm chat --model M.gguf                         talk to it
               e2llm bench --model M.gguf                        how fast is it on this machine?
 
             A cluster, before anything is installed on it:
@@ -50,8 +51,16 @@ internal sealed partial class HelpText : SynchronousCommandLineAction
               e2llm generate --model M.gguf --prompt "Once upon a time" --temperature 0.8 --seed 7
               e2llm generate --model M.gguf --prompt "Once upon a time" --json | jq -r .text
 
-            The prompt is continued as plain text.
+            The prompt is continued as plain text. For an instruction model that expects a chat template, use 'e2llm chat'.
             The same seed gives the same text, whatever --threads is.
+            """,
+        ["chat"] = """
+            Examples:
+              e2llm chat --model M.gguf
+              e2llm chat --model M.gguf --system "You answer in one sentence." --temperature 0.3
+
+            One line is one turn. Ctrl-C stops an answer; while you type it leaves. /clear forgets the conversation, /exit or the end of the input leaves.
+            A model without a chat template continues the conversation as plain text.
             """,
         ["perplexity"] = """
             Example:

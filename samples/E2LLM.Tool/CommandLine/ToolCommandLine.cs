@@ -30,8 +30,14 @@ internal static class ToolCommandLine
 
         try
         {
-            return await parsed.InvokeAsync(
-                new InvocationConfiguration { Output = console.Out, Error = console.Error, EnableDefaultExceptionHandler = false }, ct);
+            var invocation = new InvocationConfiguration { Output = console.Out, Error = console.Error, EnableDefaultExceptionHandler = false };
+            if (parsed.CommandResult.Command.Name == ChatCommand.Name)
+            {
+                // Ctrl-C ends other commands; there it stops an answer.
+                invocation.ProcessTerminationTimeout = null;
+            }
+
+            return await parsed.InvokeAsync(invocation, ct);
         }
         catch (UsageException problem)
         {
@@ -66,6 +72,7 @@ internal static class ToolCommandLine
             DetokenizeCommand.Create(console),
             LogitsCommand.Create(console),
             GenerateCommand.Create(console),
+            ChatCommand.Create(console),
             PerplexityCommand.Create(console),
             BenchCommand.Create(console),
             ProfileCommand.Create(console),

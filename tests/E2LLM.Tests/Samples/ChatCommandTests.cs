@@ -1,0 +1,94 @@
+using System.Diagnostics;
+using System.Globalization;
+using E2LLM.Generation;
+using E2LLM.Tool.CommandLine;
+
+namespace E2LLM.Tests.Samples;
+
+public sealed class ChatCommandTests
+{
+    private static readonly string[] Greedy = ["chat", "--model", ToolRun.Q8Model, "--temperature", "0", "--max-tokens", "12"];
+
+    [Fact]
+    public async Task Chat_TwoTurns_ContinuesTheWholeConversation()
+    {
+        ToolRun run = await ToolRun.WithInput("Once upon a time\nThe next day\n", Greedy);
+        Assert.Equal((0, ""), (run.ExitCode, run.Error));
+        string first = await ContinuationAsync("Once upon a time");
+        string second = await ContinuationAsync($"Once upon a time\n\n{first}\n\nThe next day");
+        Assert.Equal($"{first}\n{second}\n", run.Out);
+        Assert.NotEqual(second, await ContinuationAsync("The next day"));
+    }
+
+    [Fact]
+    public async Task Chat_Cleared_ForgetsAllButTheSystemText()
+    {
+        ToolRun run = await ToolRun.WithInput("Once upon a time\n/clear\nTom had a red ball\n/exit\nnever read\n", [.. Greedy, "--system", "A story."]);
+        Assert.Equal(0, run.ExitCode);
+        Assert.Equal(
+            $"{await ContinuationAsync("A story.\n\nOnce upon a time")}\n{await ContinuationAsync("A story.\n\nTom had a red ball")}\n", run.Out);
+    }
+
+    [Fact]
+    public async Task Chat_TurnThatIsTooLong_IsTakenBackAndTheConversationGoesOn()
+    {
+        ToolRun run = await ToolRun.WithInput($"{new string('x', 3000)}\n/nonsense\nOnce upon a time\n", Greedy);
+        Assert.Equal(0, run.ExitCode);
+        Assert.Equal(await ContinuationAsync("Once upon a time") + "\n", run.Out);
+        Assert.Contains("/clear forgets the conversation.", run.Error, StringComparison.Ordinal);
+        Assert.Contains("'/nonsense' is no command", run.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Chat_Interrupted_StopsTheAnswerAndGoesOn()
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            Console.WriteLine("skipped: signals are sent with kill");
+            return;
+        }
+
+        using Process chat = Process.Start(new ProcessStartInfo(
+            "dotnet", [typeof(ToolCommandLine).Assembly.Location, "chat", "--model", ToolRun.F32Model, "--temperature", "0", "--threads", "1"])
+        {
+            RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false,
+        })!;
+        try
+        {
+            // Five hundred tokens take longer than a signal; where the answer is through before it, there is nothing to stop and the test says so.
+            using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(1));
+            await chat.StandardInput.WriteLineAsync("Once upon a time");
+            await chat.StandardInput.FlushAsync(limit.Token);
+            Assert.Equal(1, await chat.StandardOutput.ReadAsync(new char[1], limit.Token));
+            using (Process kill = Process.Start("kill", ["-INT", chat.Id.ToString(CultureInfo.InvariantCulture)]))
+            {
+                await kill.WaitForExitAsync(limit.Token);
+            }
+
+            Assert.Equal("[stopped]", await chat.StandardError.ReadLineAsync(limit.Token));
+            await chat.StandardInput.WriteLineAsync("/clear");
+            await chat.StandardInput.WriteLineAsync("Tom had a red ball");
+            chat.StandardInput.Close();
+            string rest = await chat.StandardOutput.ReadToEndAsync(limit.Token);
+            await chat.WaitForExitAsync(limit.Token);
+            Assert.Equal(0, chat.ExitCode);
+            Assert.True(rest.Split('\n')[1].Length > 20, rest);
+        }
+        finally
+        {
+            chat.Kill(entireProcessTree: true);
+        }
+    }
+
+    private static async Task<string> ContinuationAsync(string prompt)
+    {
+        using TextGenerator generator = TextGenerator.Load(ToolRun.Q8Model);
+        string text = "";
+        await foreach (GeneratedToken token in generator.GenerateAsync(prompt, new GenerationOptions { MaxTokenCount = 12 }))
+        {
+            text += token.Text;
+        }
+
+        return text;
+    }
+}
