@@ -50,7 +50,9 @@ public sealed class LivePageTests
         await browser.WaitForAsync("document.querySelector('#log .cost')");
         Assert.True((await browser.EvaluateAsync("document.querySelector('#log .assistant').textContent.length")).GetInt32() > 40);
         Assert.Matches(@"^\d+ tokens, first after [\d.]+ m?s, then \d+ tokens/s$", (await browser.EvaluateAsync("document.querySelector('#log .cost').textContent")).GetString());
+        await browser.EvaluateAsync("document.getElementById('clear').click()");
         await AskAsync(browser, "The princess opened the door and saw");
+        await browser.EvaluateAsync("document.getElementById('clear').click()");
         await AskAsync(browser, "Tom had a new red ball.");
         await browser.WaitForAsync("document.getElementById('done').textContent === '3 served'");
         Assert.Matches("of the last 3 requests: latest", (await browser.EvaluateAsync("document.getElementById('ttftSpark').getAttribute('aria-label')")).GetString());
@@ -60,7 +62,7 @@ public sealed class LivePageTests
             "[...document.querySelectorAll('button, textarea, [tabindex=\"0\"], a[href]')].filter(part => !part.disabled && !part.matches('.skip')).map(part => part.id)")));
         await AssertNamedAsync(browser);
         Assert.Empty(Texts(await browser.EvaluateAsync("performance.getEntriesByType('resource').map(entry => entry.name).filter(name => !name.startsWith(location.origin))")));
-        foreach (string scheme in new[] { "light", "dark" })
+        foreach (string scheme in new[] { "dark", "light" })
         {
             await browser.SendAsync("Emulation.setEmulatedMedia", new JsonObject
             {
@@ -69,6 +71,14 @@ public sealed class LivePageTests
             Findings.AssertNone(Texts(await browser.EvaluateAsync(LowContrast)).Select(text => $"{scheme}: {text}"));
             await KeepAsync(browser, scheme);
         }
+
+        // Requests of others, while they run.
+        Task<(System.Net.HttpStatusCode Status, JsonElement Body)>[] others = [.. Enumerable.Range(0, 12).Select(i => service.PostAsync(
+            "/v1/completions", $$"""{"model":"{{ChatService.Model}}","prompt":"One day","max_tokens":400,"temperature":1,"seed":{{i}}}"""))];
+        await browser.WaitForAsync("Number(document.getElementById('inFlight').textContent) > 3 && [...document.querySelectorAll('.Decode [role=meter]')].every(meter => Number(meter.getAttribute('aria-valuenow')) > 0)");
+        await KeepAsync(browser, "busy");
+        Assert.All(await Task.WhenAll(others), other => Assert.Equal(System.Net.HttpStatusCode.OK, other.Status));
+        await browser.WaitForAsync("document.getElementById('inFlight').textContent === '0'");
 
         // A narrow screen has one column and nothing that sticks out.
         await browser.SendAsync("Emulation.setDeviceMetricsOverride", new JsonObject { ["width"] = 390, ["height"] = 800, ["deviceScaleFactor"] = 1, ["mobile"] = true });
