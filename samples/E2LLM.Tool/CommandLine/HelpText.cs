@@ -81,6 +81,12 @@ internal sealed partial class HelpText : SynchronousCommandLineAction
 
             Two layers of the model are measured, so it may be larger than the device. Put what is printed into "devices" of a cluster file.
             """,
+        ["slice"] = """
+            Example: the upper half of a model with 32 layers, for a device that holds no more
+              e2llm slice --model M.gguf --layers 16:32 --out upper.gguf
+
+            Saves disk and download on small devices; a stage loads from the slice what it would from the whole file.
+            """,
         ["plan"] = """
             Examples:
               e2llm plan --cluster C.json --model M.gguf --workload W.json --out P.json --svg P.svg

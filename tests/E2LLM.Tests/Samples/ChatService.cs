@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 using System.Text.Json;
+using E2LLM.Tests.Support;
 
 namespace E2LLM.Tests.Samples;
 
@@ -71,11 +72,7 @@ internal sealed class ChatService : IAsyncDisposable
     /// <summary>SIGTERM, as a service manager ends it; all that it said.</summary>
     public async Task<(int ExitCode, string Log)> StopAsync()
     {
-        using (Process kill = Process.Start("kill", ["-TERM", process.Id.ToString(System.Globalization.CultureInfo.InvariantCulture)]))
-        {
-            await kill.WaitForExitAsync();
-        }
-
+        Signals.Send(process, Signals.Terminate);
         await process.WaitForExitAsync().WaitAsync(Limit);
         return (process.ExitCode, await output + await error);
     }

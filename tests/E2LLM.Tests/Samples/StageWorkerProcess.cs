@@ -1,13 +1,12 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Runtime.InteropServices;
+using E2LLM.Tests.Support;
 
 namespace E2LLM.Tests.Samples;
 
 /// <summary>One run of <c>07-StageWorker</c>, ended as a service manager ends it.</summary>
-internal sealed partial class StageWorkerProcess : IAsyncDisposable
+internal sealed class StageWorkerProcess : IAsyncDisposable
 {
-    private const int SigTerm = 15;
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(2);
     private readonly Process process;
     private readonly List<string> lines = [];
@@ -65,7 +64,7 @@ internal sealed partial class StageWorkerProcess : IAsyncDisposable
     /// <summary>SIGTERM, and the exit code that follows.</summary>
     public async Task<int> StopAsync()
     {
-        Assert.Equal(0, Kill(process.Id, SigTerm));
+        Signals.Send(process, Signals.Terminate);
         await process.WaitForExitAsync().WaitAsync(Limit);
         return process.ExitCode;
     }
@@ -80,9 +79,6 @@ internal sealed partial class StageWorkerProcess : IAsyncDisposable
 
         process.Dispose();
     }
-
-    [LibraryImport("libc", EntryPoint = "kill")]
-    private static partial int Kill(int processId, int signal);
 
     private void Take(string? line)
     {
