@@ -18,7 +18,7 @@ public static class Telemetry
     /// <summary>Histogram, seconds: one step at one stage, sampling included. Tags: <see cref="DeviceTag"/>, <see cref="TokensTag"/>.</summary>
     public const string StageDuration = "e2llm.stage.duration";
 
-    /// <summary>Gauge: work that waits at a stage. Tag: <see cref="DeviceTag"/>.</summary>
+    /// <summary>Gauge: work that waits at a stage or is being done. Tag: <see cref="DeviceTag"/>.</summary>
     public const string StageQueueLength = "e2llm.stage.queue.length";
 
     /// <summary>Gauge: KV blocks held by sequences at a stage. Tag: <see cref="DeviceTag"/>.</summary>

@@ -113,14 +113,25 @@ public sealed class Dispatcher : IAsyncDisposable
     public void Add(Replica replica)
     {
         ArgumentNullException.ThrowIfNull(replica);
+        ObjectDisposedException.ThrowIf(!TryAdd(replica), this);
+    }
+
+    /// <summary>Takes up another replica unless the dispatcher was disposed.</summary>
+    internal bool TryAdd(Replica replica)
+    {
         lock (_gate)
         {
-            ObjectDisposedException.ThrowIf(_disposed, this);
+            if (_disposed)
+            {
+                return false;
+            }
+
             _replicas.RemoveAll(old => old.Loss is not null);
             _replicas.Add(replica);
         }
 
         _live?.Watch(replica);
+        return true;
     }
 
     /// <summary>Prepares a request; enumerating the result runs it.</summary>

@@ -26,6 +26,18 @@ internal sealed class ManualTime : TimeProvider
         return timer;
     }
 
+    /// <summary>Time until the next timer is due; null where none runs.</summary>
+    public TimeSpan? UntilNext
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _timers.Count == 0 ? null : TimeSpan.FromTicks(Math.Max(0, _timers.Min(timer => timer.Due) - _now));
+            }
+        }
+    }
+
     public void Advance(TimeSpan time)
     {
         long end = GetTimestamp() + time.Ticks;

@@ -131,11 +131,18 @@ internal sealed class LivePlan(Dispatcher dispatcher, ModelIdentity model, PeerC
         await ((Task)Task.WhenAll(connecting)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
 
         // In the plan's order: of equal replicas the first is taken.
+        bool isGone = false;
         foreach (Task<Replica> connected in connecting.Where(task => task.IsCompletedSuccessfully))
         {
-            await AddAsync(await connected.ConfigureAwait(false)).ConfigureAwait(false);
+            Replica replica = await connected.ConfigureAwait(false);
+            if (!dispatcher.TryAdd(replica))
+            {
+                isGone = true;
+                await replica.DisposeAsync().ConfigureAwait(false);
+            }
         }
 
+        ObjectDisposedException.ThrowIf(isGone, dispatcher);
         await Task.WhenAll(connecting).ConfigureAwait(false);
         lock (_gate)
         {
@@ -226,19 +233,6 @@ internal sealed class LivePlan(Dispatcher dispatcher, ModelIdentity model, PeerC
         {
             await Task.WhenAll(plan.Stages.Select((stage, index) => StageOrder.GiveAsync(stage, index, epoch, model, connect, options, cancellationToken))).ConfigureAwait(false);
             return await Replica.ConnectAsync(plan, model, connect, options, cancellationToken).ConfigureAwait(false);
-        }
-    }
-
-    private async Task AddAsync(Replica replica)
-    {
-        try
-        {
-            dispatcher.Add(replica);
-        }
-        catch (ObjectDisposedException)
-        {
-            await replica.DisposeAsync().ConfigureAwait(false);
-            throw;
         }
     }
 }

@@ -11,6 +11,7 @@ internal sealed class StageLoop : IDisposable
     private readonly BlockingCollection<Action> _work = [];
     private readonly Thread _thread;
     private readonly Action<Exception> _onFault;
+    private int _queueLength;
 
     /// <param name="name">Name of the device, for the thread.</param>
     /// <param name="onFault">Takes what work threw against its promise: whoever depends on the stage must be told, and the process must not die of it.</param>
@@ -21,8 +22,8 @@ internal sealed class StageLoop : IDisposable
         _thread.Start();
     }
 
-    /// <summary>Work posted and not yet begun.</summary>
-    public int QueueLength => _work.IsAddingCompleted ? 0 : _work.Count;
+    /// <summary>Work posted and not yet done, what runs now included.</summary>
+    public int QueueLength => Volatile.Read(ref _queueLength);
 
     /// <summary>Appends work, which must not throw.</summary>
     /// <returns>False where the loop has ended: the work will not be done.</returns>
@@ -30,12 +31,14 @@ internal sealed class StageLoop : IDisposable
     {
         try
         {
+            Interlocked.Increment(ref _queueLength);
             _work.Add(work);
             return true;
         }
         catch (InvalidOperationException)
         {
             // Completed or disposed by now.
+            Interlocked.Decrement(ref _queueLength);
             return false;
         }
     }
@@ -70,6 +73,10 @@ internal sealed class StageLoop : IDisposable
             catch (Exception error)
             {
                 _onFault(error);
+            }
+            finally
+            {
+                Interlocked.Decrement(ref _queueLength);
             }
         }
     }
