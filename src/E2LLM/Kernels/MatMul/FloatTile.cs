@@ -171,21 +171,32 @@ internal static unsafe class FloatTile
     /// <param name="y1">Second output.</param>
     /// <param name="y2">Third output.</param>
     /// <param name="y3">Fourth output.</param>
+    /// <param name="accumulate">Whether sums start from what the outputs hold.</param>
+    /// <param name="stream">Whether the weights come from memory for the first time: changes no result.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void Run4x1<TVector, TLanes, TElement>(
-        byte* w0, byte* w1, byte* w2, byte* w3, nint strideBytes, float* x, int depth, float* y0, float* y1, float* y2, float* y3)
+        byte* w0, byte* w1, byte* w2, byte* w3, nint strideBytes, float* x, int depth, float* y0, float* y1, float* y2, float* y3, bool accumulate, bool stream)
         where TVector : unmanaged
         where TLanes : IFloatLanes<TVector>
         where TElement : IFloatElement
     {
         TVector a0 = TLanes.Zero, a1 = a0, a2 = a0, a3 = a0;
+        if (accumulate)
+        {
+            (a0, a1, a2, a3) = (TLanes.Load(y0), TLanes.Load(y1), TLanes.Load(y2), TLanes.Load(y3));
+        }
+
         nint offset = 0;
         for (nint k = 0; k < depth; k++)
         {
-            Prefetch.Ahead(w0 + offset, 1);
-            Prefetch.Ahead(w1 + offset, 1);
-            Prefetch.Ahead(w2 + offset, 1);
-            Prefetch.Ahead(w3 + offset, 1);
+            if (stream)
+            {
+                Prefetch.Ahead(w0 + offset, 1);
+                Prefetch.Ahead(w1 + offset, 1);
+                Prefetch.Ahead(w2 + offset, 1);
+                Prefetch.Ahead(w3 + offset, 1);
+            }
+
             TVector b = TLanes.Broadcast(x[k]);
             a0 = TLanes.MultiplyAdd(TElement.Load<TVector, TLanes>(w0 + offset), b, a0);
             a1 = TLanes.MultiplyAdd(TElement.Load<TVector, TLanes>(w1 + offset), b, a1);

@@ -1,5 +1,7 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using E2LLM.Kernels.Lanes;
+using E2LLM.Kernels.Quantization;
 
 namespace E2LLM.Kernels.MatMul;
 
@@ -112,6 +114,7 @@ internal static unsafe class MatMulFloat
 
     // Widens a panel of weights once for all tokens of the block, a stretch of columns at a time so that it stays in the first-level cache. Sums
     // rest in y between stretches: a float stored and loaded is the same float.
+    [SkipLocalsInit]
     private static void WidenedVectors<TVector, TLanes, TElement>(Call call, int row, int token, int tokenEnd)
         where TVector : unmanaged
         where TLanes : IFloatLanes<TVector>
@@ -155,11 +158,46 @@ internal static unsafe class MatMulFloat
         byte* w1 = row + lanes < endRow ? call.Row<TElement>(row + lanes) : w0;
         byte* w2 = row + (2 * lanes) < endRow ? call.Row<TElement>(row + (2 * lanes)) : w0;
         byte* w3 = row + (3 * lanes) < endRow ? call.Row<TElement>(row + (3 * lanes)) : w0;
-        FloatTile.Run4x1<TVector, TLanes, TElement>(
-            w0, w1, w2, w3, PackedFloatRows.GroupRows * TElement.Bytes, call.X, call.Columns, target, target + lanes, target + (2 * lanes), target + (3 * lanes));
+        if (typeof(TElement) == typeof(HalfElement) && lanes == PackedFloatRows.GroupRows)
+        {
+            FourWidened<TVector, TLanes>(call, w0, w1, w2, w3, target);
+        }
+        else
+        {
+            FloatTile.Run4x1<TVector, TLanes, TElement>(
+                w0, w1, w2, w3, PackedFloatRows.GroupRows * TElement.Bytes, call.X, call.Columns, target, target + lanes, target + (2 * lanes), target + (3 * lanes), accumulate: false, stream: true);
+        }
+
         if (!whole)
         {
             new ReadOnlySpan<float>(scratch, endRow - row).CopyTo(new Span<float>(call.Y + row, endRow - row));
+        }
+    }
+
+    // Halves are widened a stretch of columns at a time into the first-level cache: in a loop of their own their constants stay in registers.
+    [SkipLocalsInit]
+    private static void FourWidened<TVector, TLanes>(Call call, byte* w0, byte* w1, byte* w2, byte* w3, float* y)
+        where TVector : unmanaged
+        where TLanes : IFloatLanes<TVector>
+    {
+        const int GroupRows = PackedFloatRows.GroupRows, Columns = 32, Panel = Columns * GroupRows, Ahead = 4096;
+        float* panels = stackalloc float[4 * Panel];
+        for (int first = 0; first < call.Columns; first += Columns)
+        {
+            int depth = Math.Min(Columns, call.Columns - first);
+            nint offset = (nint)first * GroupRows * sizeof(ushort), count = (nint)depth * GroupRows;
+            ToSingle.Run<TVector, TLanes, HalfElement>(w0 + offset, count, panels, w0 + offset + Ahead);
+            ToSingle.Run<TVector, TLanes, HalfElement>(w1 + offset, count, panels + Panel, w1 + offset + Ahead);
+            ToSingle.Run<TVector, TLanes, HalfElement>(w2 + offset, count, panels + (2 * Panel), w2 + offset + Ahead);
+            ToSingle.Run<TVector, TLanes, HalfElement>(w3 + offset, count, panels + (3 * Panel), w3 + offset + Ahead);
+            FloatTile.Run4x1<TVector, TLanes, SingleElement>(
+                (byte*)panels, (byte*)(panels + Panel), (byte*)(panels + (2 * Panel)), (byte*)(panels + (3 * Panel)), GroupRows * sizeof(float), call.X + first, depth,
+                y, y + GroupRows, y + (2 * GroupRows), y + (3 * GroupRows), accumulate: first > 0, stream: false);
+        }
+
+        if (call.Columns == 0)
+        {
+            new Span<float>(y, 4 * GroupRows).Clear();
         }
     }
 

@@ -63,6 +63,12 @@ internal static unsafe class ToSingle
     {
         long whole = count - (count % TLanes.Count);
         next = next is null ? x : next;
+        if (typeof(TElement) == typeof(HalfElement) && TLanes.Count == 16 && count % 32 == 0)
+        {
+            HalfToSingle.Run((ushort*)x, count, y, next);
+            return;
+        }
+
         for (long i = 0; i < whole; i += TLanes.Count)
         {
             Prefetch.Line(next + (i * TElement.Bytes));
