@@ -1,7 +1,6 @@
 using System.Runtime.CompilerServices;
 using E2LLM.Deployment;
 using E2LLM.Diagnostics;
-using E2LLM.KvCaching;
 using E2LLM.Replicas.Recovery;
 using E2LLM.Replicas.Stages;
 using E2LLM.Sampling;
@@ -174,7 +173,7 @@ public sealed class Dispatcher : IAsyncDisposable
         for (int attempt = 0; ; attempt++)
         {
             await SettleAsync(known.Count + remaining, loss, cancellationToken).ConfigureAwait(false);
-            (Replica prefill, Replica? decode, int kept) = Place(known, remaining, loss);
+            (Replica prefill, Replica? decode, int kept) = Placement.Choose(Replicas, _options, known, remaining, loss);
             var run = new RequestRun(served, known, remaining, prefill, decode, kept);
             await using (run.ConfigureAwait(false))
             {
@@ -240,68 +239,4 @@ public sealed class Dispatcher : IAsyncDisposable
     private bool CanRecover(Exception error, int attempt, CancellationToken cancellationToken) =>
         attempt < _options.MaxRecoveryCount && !_disposed && !cancellationToken.IsCancellationRequested
         && error is PeerLostException or SequenceFailedException { IsRetryable: true };
-
-    /// <summary>Chooses where a request is read and where it goes on.</summary>
-    /// <returns>The replica that reads, the one that generates (null where there is one token to come), and how many tokens the first probably holds already.</returns>
-    private (Replica Prefill, Replica? Decode, int KeptTokenCount) Place(List<int> known, int remaining, Exception? loss)
-    {
-        List<PageKey> pages = [];
-        PageKey.Extend(pages, known);
-        Dictionary<Replica, int> kept = Replicas.ToDictionary(replica => replica, replica => replica.Kept.MatchTokenCount(pages));
-
-        // A next turn goes on where its text is: what is new of it is read there, beside what is generated, and nothing moves.
-        Replica? holder = kept.Where(entry => entry.Value > 0 && entry.Key.Plan.Role != ReplicaRole.Prefill
-                && Math.Max(1, known.Count - entry.Value) <= _options.NextTurnTokenCount && entry.Key.Admission.HasRoom(known.Count + remaining))
-            .OrderByDescending(entry => entry.Value).ThenBy(entry => DecodeLoad(entry.Key)).Select(entry => entry.Key).FirstOrDefault();
-        if (holder is not null)
-        {
-            return (holder, holder, kept[holder]);
-        }
-
-        Replica prefill = Choose(forPrefill: true, known.Count, kept, loss);
-        return (prefill, remaining == 1 ? null : Choose(forPrefill: false, known.Count + remaining, kept, loss), kept.GetValueOrDefault(prefill));
-    }
-
-    /// <summary>
-    /// For prompts the replica that would be through soonest, with what it holds of them already; for generation the one whose sequences would each get the most tokens per second, as planned,
-    /// with one more on it, among those that have room now if any has. The roles of the plan decide; a mixed replica does both.
-    /// </summary>
-    private Replica Choose(bool forPrefill, int tokenCount, Dictionary<Replica, int> kept, Exception? loss)
-    {
-        ReplicaRole other = forPrefill ? ReplicaRole.Decode : ReplicaRole.Prefill;
-        IReadOnlyList<Replica> alive = Replicas;
-        Replica[] candidates = [.. alive.Where(replica => replica.Plan.Role != other)];
-        if (candidates.Length == 0)
-        {
-            // Better a replica of the other role than none: every stage can do both.
-            candidates = [.. alive];
-        }
-
-        if (candidates.Length == 0)
-        {
-            throw new NoReplicaException(forPrefill ? "prefill" : "decode", loss);
-        }
-
-        Replica[] large = [.. candidates.Where(replica => replica.Admission.BlocksFor(tokenCount) <= replica.Admission.BlockCount)];
-        if (large.Length == 0)
-        {
-            throw new ArgumentOutOfRangeException(
-                nameof(tokenCount), tokenCount, $"A sequence of {tokenCount} tokens fits no replica; the largest holds {candidates.Max(replica => replica.Admission.BlockCount)} KV blocks.");
-        }
-
-        if (forPrefill)
-        {
-            return large.MinBy(replica => replica.PrefillRate.EstimateSeconds(tokenCount - kept.GetValueOrDefault(replica)))!;
-        }
-
-        Replica[] roomy = [.. large.Where(replica => replica.Admission.HasRoom(tokenCount))];
-        return (roomy.Length > 0 ? roomy : large).MinBy(DecodeLoad)!;
-    }
-
-    /// <summary>Seconds that a token of each sequence would take, with one more than are there or wait.</summary>
-    private static double DecodeLoad(Replica replica)
-    {
-        double tokensPerSecond = replica.Plan.DecodeTokensPerSecond > 0 ? replica.Plan.DecodeTokensPerSecond : 1;
-        return (replica.Admission.ClaimCount + 1) / tokensPerSecond;
-    }
 }
