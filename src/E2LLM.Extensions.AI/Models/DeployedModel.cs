@@ -15,7 +15,7 @@ internal sealed class DeployedModel(Dispatcher dispatcher, ModelShape shape, ITo
     {
         ArgumentNullException.ThrowIfNull(dispatcher);
         ArgumentNullException.ThrowIfNull(model);
-        return new DeployedModel(dispatcher, ModelShapeReader.Read(model), TokenizerLoader.Load(model.Metadata), template: null);
+        return new DeployedModel(dispatcher, ModelShapeReader.Read(model), TokenizerLoader.Load(model.Metadata), ChatTemplate.FromMetadata(model.Metadata));
     }
 
     public string Name => shape.Name;

@@ -10,7 +10,7 @@ internal sealed class LocalModel(TextGenerator generator) : IServedModel
 
     public ITokenizer Tokenizer => generator.Tokenizer;
 
-    public ChatTemplate? Template => null;
+    public ChatTemplate? Template => generator.ChatTemplate;
 
     public object Service => generator;
 

@@ -21,13 +21,14 @@ public sealed class TextGenerator : IDisposable
     private readonly int _tokenBufferCount;
     private bool _disposed;
 
-    private TextGenerator(ModelWeights weights, ITokenizer tokenizer, GeneratorOptions options)
+    private TextGenerator(ModelWeights weights, ITokenizer tokenizer, ChatTemplate? template, GeneratorOptions options)
     {
         _weights = weights;
         _executor = new LayerRangeExecutor(weights, options.Executor);
         _executor.KvPool.MaxKeptBlockCount = options.KeptKvBlockCount ?? _executor.KvPool.BlockCount;
         _tokenBufferCount = options.TokenBufferCount;
         Tokenizer = tokenizer;
+        ChatTemplate = template;
         _loop = new GenerationLoop(_executor, options, _stopping.Token);
     }
 
@@ -36,6 +37,9 @@ public sealed class TextGenerator : IDisposable
 
     /// <summary>The model's tokenizer.</summary>
     public ITokenizer Tokenizer { get; }
+
+    /// <summary>How the model wants conversations written; null where its file does not say. What its <see cref="Tokenization.ChatTemplate.Encode"/> gives can be generated from.</summary>
+    public ChatTemplate? ChatTemplate { get; }
 
     /// <summary>Bytes that the weights take.</summary>
     public WeightsMemory Memory => _weights.Memory;
@@ -54,10 +58,11 @@ public sealed class TextGenerator : IDisposable
         using GgufFile file = GgufFile.Open(path);
         ModelShape shape = ModelShapeReader.Read(file);
         ITokenizer tokenizer = TokenizerLoader.Load(file.Metadata);
+        ChatTemplate? template = ChatTemplate.FromMetadata(file.Metadata);
         ModelWeights weights = ModelWeights.Load(file, shape, new LayerRange(0, shape.LayerCount), embedding: true, head: true, ct);
         try
         {
-            return new TextGenerator(weights, tokenizer, options);
+            return new TextGenerator(weights, tokenizer, template, options);
         }
         catch
         {

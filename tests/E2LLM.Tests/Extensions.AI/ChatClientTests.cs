@@ -107,6 +107,16 @@ public sealed class ChatClientTests : IDisposable
     }
 
     [Fact]
+    public async Task GetResponse_Template_WritesTheConversation()
+    {
+        ChatTemplate template = ChatTemplate.Parse("{% for m in messages %}{{ m.role }} said: {{ m.content }}\n{% endfor %}Then ");
+        var own = new E2LLMChatClient(generator, new E2LLMChatClientOptions { Template = template });
+        (string expected, _, _) = await Generate(new GenerationOptions { MaxTokenCount = 12 }, "user said: Hello\nThen ");
+        Assert.Equal(expected, (await own.GetResponseAsync("Hello", new ChatOptions { MaxOutputTokens = 12 })).Text);
+        Assert.Same(template, own.GetService<ChatTemplate>());
+    }
+
+    [Fact]
     public async Task GetStreamingResponse_Cancelled_ThrowsAndFreesTheGenerator()
     {
         using var stop = new CancellationTokenSource();
