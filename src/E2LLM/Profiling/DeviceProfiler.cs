@@ -44,7 +44,7 @@ public static class DeviceProfiler
         List<(int Size, int Context)> chunks = Chunks(executor, options), steps = Steps(executor, options);
         int largestChunk = chunks.Max(point => point.Size);
         long evicted = Math.Min(options.EvictionBytes, OtherWeightBytes(executor, model));
-        var timer = new PassTimer(options.TimeProvider, evicted, executor.ThreadCount);
+        var timer = new PassTimer(options.TimeProvider, evicted, executor.ThreadCount, TimeSpan.FromSeconds(options.RestSeconds));
         using var passes = new ProfiledPasses(executor, Math.Max(largestChunk, steps.Max(point => point.Size)));
         var spreads = new List<double>();
         int pointCount = chunks.Count + steps.Count + 2;

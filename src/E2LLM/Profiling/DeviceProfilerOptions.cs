@@ -33,6 +33,12 @@ public sealed record DeviceProfilerOptions
     /// </summary>
     public long EvictionBytes { get; init; } = 256L << 20;
 
+    /// <summary>
+    /// Seconds of rest before each timed pass. A stage of a pipeline waits for others between two passes, and a processor that has rested begins slower than one that has not.
+    /// Default 0 (a device that is never idle), at most 1.
+    /// </summary>
+    public double RestSeconds { get; init; }
+
     /// <summary>The clock. Default the system's.</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
 
@@ -66,6 +72,11 @@ public sealed record DeviceProfilerOptions
         if (!(WarmUpSeconds is >= 0 and <= 60))
         {
             throw new ArgumentOutOfRangeException(nameof(WarmUpSeconds), WarmUpSeconds, "Must be 0 to 60.");
+        }
+
+        if (!(RestSeconds is >= 0 and <= 1))
+        {
+            throw new ArgumentOutOfRangeException(nameof(RestSeconds), RestSeconds, "Must be 0 to 1.");
         }
 
         ArgumentOutOfRangeException.ThrowIfNegative(EvictionBytes);

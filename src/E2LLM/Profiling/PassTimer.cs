@@ -9,7 +9,8 @@ internal readonly record struct Timing(double Seconds, double SpreadFraction);
 /// <param name="clock">The clock.</param>
 /// <param name="evictionBytes">Bytes to touch before each timed pass.</param>
 /// <param name="threadCount">Threads that touch them: processors with split caches are reached by several threads only.</param>
-internal sealed class PassTimer(TimeProvider clock, long evictionBytes, int threadCount)
+/// <param name="rest">How long to rest before each timed pass.</param>
+internal sealed class PassTimer(TimeProvider clock, long evictionBytes, int threadCount, TimeSpan rest = default)
 {
     // Consistency factor of the median absolute deviation for the normal distribution: 1 / Phi^-1(3/4).
     private const double NormalConsistency = 1.4826;
@@ -54,6 +55,11 @@ internal sealed class PassTimer(TimeProvider clock, long evictionBytes, int thre
             ct.ThrowIfCancellationRequested();
             prepare();
             Evict();
+            if (rest > TimeSpan.Zero && ct.WaitHandle.WaitOne(rest))
+            {
+                ct.ThrowIfCancellationRequested();
+            }
+
             long began = clock.GetTimestamp();
             pass();
             seconds[i] = SecondsSince(began, clock);

@@ -61,7 +61,7 @@ public sealed class StageHost : IAsyncDisposable
 
         Model = model;
         _options = options;
-        _exchange = new StageExchange(this, executor, options.Load, options.KeptKvBlockCount);
+        _exchange = new StageExchange(this, Slowed(executor), options.Load, options.KeptKvBlockCount);
         Loop = new StageLoop(options.Name, error =>
         {
             foreach (PeerConnection connection in _connections.Keys)
@@ -173,6 +173,11 @@ public sealed class StageHost : IAsyncDisposable
         _meter.Dispose();
         _stop.Dispose();
     }
+
+    /// <summary>The executor at the speed that the options ask for.</summary>
+    [return: System.Diagnostics.CodeAnalysis.NotNullIfNotNull(nameof(executor))]
+    internal IStageExecutor? Slowed(IStageExecutor? executor) => executor is not null && _options.Slowdown > 1
+        ? new SlowedStageExecutor(executor, _options.Slowdown, _options.Connections.TimeProvider, _options.WorkClock) : executor;
 
     /// <summary>Opens a connection to another stage.</summary>
     internal async Task<DialedPeer> DialAsync(ConnectionPurpose purpose, string peer, ulong session, StageRole role, FrameHandler handler, CancellationToken cancellationToken)

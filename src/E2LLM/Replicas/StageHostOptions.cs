@@ -40,6 +40,12 @@ public sealed record StageHostOptions
     /// </summary>
     public StageLoader? Load { get; init; }
 
+    /// <summary>
+    /// Times as long that each piece of the stage's work takes, by resting after it: emulates a slower device, for trying out a cluster of unlike devices on one machine. Changes no
+    /// result. Default 1 (no rest); 1 to 1,000,000.
+    /// </summary>
+    public double Slowdown { get; init; } = 1;
+
     /// <summary>Checks the values.</summary>
     /// <exception cref="ArgumentException">One is missing or outside its range.</exception>
     public void Validate()
@@ -56,5 +62,9 @@ public sealed record StageHostOptions
         ArgumentNullException.ThrowIfNull(Codecs);
         Connections.Validate();
         ArgumentOutOfRangeException.ThrowIfNegative(KeptKvBlockCount ?? 0, nameof(KeptKvBlockCount));
+        if (!(Slowdown is >= 1 and <= 1e6))
+        {
+            throw new ArgumentOutOfRangeException(nameof(Slowdown), Slowdown, "Must be 1 to 1,000,000.");
+        }
     }
 }

@@ -23,6 +23,12 @@ public enum RouterKind
 
     /// <summary>Least delay for all: the request's own estimated time plus what it adds to the sequences that it would join.</summary>
     LeastDelay,
+
+    /// <summary>
+    /// As <c>Replicas.Dispatcher</c> of this library does: both replicas at arrival, the prompt to the one through with it soonest, generation to the one with the most planned tokens
+    /// per second for each of its sequences, of those with room if any has.
+    /// </summary>
+    Dispatcher,
 }
 
 /// <summary>How prompts share a pass.</summary>
@@ -65,7 +71,7 @@ public enum OversizedRequests
     Drop,
 }
 
-/// <summary>The policies of a simulated deployment. Immutable; safe to share. The defaults are those of this library's own runtime.</summary>
+/// <summary>The policies of a simulated deployment. Immutable; safe to share. <see cref="RouterKind.Dispatcher"/> is what this library's own runtime does.</summary>
 public sealed record SimulationOptions
 {
     /// <summary>Seed of everything random in the run (power of two, bootstrap). Default 1.</summary>
@@ -131,7 +137,7 @@ public sealed record SimulationOptions
         }
     }
 
-    /// <summary>The router called <paramref name="name"/>: <c>jsq-wait, jsq-count, jsq-tokens, mixed-pool, power-of-two, central-queue, least-delay</c>.</summary>
+    /// <summary>The router called <paramref name="name"/>: <c>jsq-wait, jsq-count, jsq-tokens, mixed-pool, power-of-two, central-queue, least-delay, dispatcher</c>.</summary>
     /// <exception cref="ArgumentException">There is no such router.</exception>
     public static RouterKind ParseRouter(string name)
     {
@@ -156,6 +162,7 @@ public sealed record SimulationOptions
         RouterKind.PowerOfTwo => "power-of-two",
         RouterKind.CentralQueue => "central-queue",
         RouterKind.LeastDelay => "least-delay",
+        RouterKind.Dispatcher => "dispatcher",
         _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "Unknown router."),
     };
 }

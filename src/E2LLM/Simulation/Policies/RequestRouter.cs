@@ -19,6 +19,7 @@ internal abstract class RequestRouter(IReadOnlyList<ReplicaState> replicas, Func
         RouterKind.PowerOfTwo => new PowerOfTwoRouter(replicas, canMove, options.Seed),
         RouterKind.CentralQueue => new CentralQueueRouter(replicas, canMove),
         RouterKind.LeastDelay => new LeastDelayRouter(replicas, canMove),
+        RouterKind.Dispatcher => new DispatcherRouter(replicas, canMove),
         _ => throw new ArgumentOutOfRangeException(nameof(options), options.Router, "Unknown router."),
     };
 
