@@ -1,3 +1,5 @@
+using System.Collections.Concurrent;
+using System.Globalization;
 using E2LLM.Costs;
 
 namespace E2LLM.Simulation.Report;
@@ -72,14 +74,20 @@ internal static class PaperStudies
         }
     }
 
-    public static void Draws(ReportWriter report, Cluster cluster, int draws)
+    public static void Draws(ReportWriter report, Cluster cluster, int draws, string path)
     {
         report.Text($"## 3.3 Other devices: {draws} draws of independent +-30 % on every speed");
-        report.Text("Every system plans anew for each draw (groups of at most three devices, a shortlist of 12 for the simulated choices); workload and period go round the four busiest settings; n = 150.");
+        report.Text("Every system plans anew for each draw (groups of at most three devices, a shortlist of 12 and two steps for the simulated choices, three seeds for E2LLM); workload and period go round the four busiest settings; n = 150.");
         (string Name, int Prompt, int Output, double Period)[] settings = [("extended", 576, 588, 0.5), ("extended", 576, 588, 1), ("custom", 2284, 1004, 1), ("custom", 2284, 1004, 2)];
-        var outcomes = new Dictionary<string, (double Wait, double EndToEnd)>[draws];
+        report.Text("Every figure stands in `simulation/draws.csv`; a run takes up the draws that are not in it yet.");
+        ConcurrentDictionary<int, Dictionary<string, (double Wait, double EndToEnd)>> outcomes = Read(path);
         Parallel.For(0, draws, new ParallelOptions { MaxDegreeOfParallelism = 2 }, i =>
         {
+            if (outcomes.ContainsKey(i))
+            {
+                return;
+            }
+
             var random = new E2LLM.Simulation.Events.SeededRandom(1, (ulong)(100 + i));
             double Factor() => 0.7 + (0.6 * random.NextDouble());
             Cluster drawn = cluster with
@@ -88,21 +96,33 @@ internal static class PaperStudies
             };
             (_, int prompt, int output, double period) = settings[i % settings.Length];
             SimulatedRequest[] requests = PaperSetting.Requests(prompt, output, period, 150);
-            var systems = new Systems(drawn, PaperSetting.Model, PaperSetting.Workload(prompt, output, period), requests, shortlist: 12, maxStages: 3);
+            var systems = new Systems(drawn, PaperSetting.Model, PaperSetting.Workload(prompt, output, period), requests, shortlist: 12, maxStages: 3, rounds: 2, seeds: 3);
             outcomes[i] = new SystemUnderTest?[] { systems.PublishedE2llm(), systems.WholeModelSplitwise(), systems.GreedySplitwise(), systems.StrongSplitwise(), systems.Own() }
                 .OfType<SystemUnderTest>().ToDictionary(s => s.Name, s =>
                 {
                     ServingReport r = ClusterSimulator.Run(s.Plan, drawn, PaperSetting.Model, requests, s.Options);
                     return (r.WaitingSeconds.Mean, r.EndToEndSeconds.Mean);
                 });
+            lock (outcomes)
+            {
+                File.AppendAllLines(path, outcomes[i].Select(o => string.Create(CultureInfo.InvariantCulture, $"{i},{o.Value.Wait:R},{o.Value.EndToEnd:R},{o.Key}")));
+            }
         });
         string[] others = [Systems.B0, Systems.B1, Systems.B2, Systems.E2llm];
         report.Table(["ours against", "draws", "waits less or as long", "end-to-end no worse", "median cut in waiting", "worst draw, waiting"], others.Select(name =>
         {
-            (double Wait, double EndToEnd, double Cut)[] pairs = [.. outcomes.Where(o => o.ContainsKey(name) && o.ContainsKey(Systems.Ours)).Select(o =>
+            (double Wait, double EndToEnd, double Cut)[] pairs = [.. outcomes.Values.Where(o => o.ContainsKey(name) && o.ContainsKey(Systems.Ours)).Select(o =>
                 (o[Systems.Ours].Wait - o[name].Wait, o[Systems.Ours].EndToEnd - o[name].EndToEnd, 1 - (o[Systems.Ours].Wait / Math.Max(o[name].Wait, 1e-3))))];
             double[] cuts = [.. pairs.Select(p => p.Cut).Order()];
             return cuts.Length == 0 ? [name, "0", "-", "-", "-", "-"] : (string[])[name, $"{pairs.Length}", $"{pairs.Count(p => p.Wait <= 0.005)}", $"{pairs.Count(p => p.EndToEnd <= 0.005)}", $"{cuts[cuts.Length / 2]:P0}", $"{cuts[0]:P0}"];
         }).ToArray());
+    }
+
+    private static ConcurrentDictionary<int, Dictionary<string, (double Wait, double EndToEnd)>> Read(string path)
+    {
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        IEnumerable<string[]> lines = File.Exists(path) ? File.ReadLines(path).Select(line => line.Split(',', 4)) : [];
+        return new(lines.GroupBy(cells => int.Parse(cells[0], CultureInfo.InvariantCulture)).ToDictionary(draw => draw.Key, draw => draw.ToDictionary(
+            cells => cells[3], cells => (double.Parse(cells[1], CultureInfo.InvariantCulture), double.Parse(cells[2], CultureInfo.InvariantCulture)))));
     }
 }

@@ -12,11 +12,6 @@ namespace E2LLM.Simulation.Validation;
 /// </summary>
 internal static class QueueExperiment
 {
-    private const int BatchCount = 40;
-
-    // Student's t for 39 degrees of freedom, 97.5 %.
-    private const double StudentT = 2.0227;
-
     /// <summary>Mean waiting time in M/M/1 with service rate 1: <c>rho / (1 - rho)</c>.</summary>
     public static double MM1(double load) => load / (1 - load);
 
@@ -79,7 +74,8 @@ internal static class QueueExperiment
         return new ServingSimulation(replicas, new FairShareNetwork(NetworkModel.Isolated(servers)), new KvGeometry([]), options, sink);
     }
 
-    private static IEnumerable<SimulatedRequest> Requests(double rate, bool deterministic, long count, ulong seed)
+    /// <summary>The requests of a queue, the same for the same seed.</summary>
+    public static IEnumerable<SimulatedRequest> Requests(double rate, bool deterministic, long count, ulong seed)
     {
         var arrivals = new SeededRandom(seed, stream: 1);
         var services = new SeededRandom(seed, stream: 2);
@@ -105,17 +101,14 @@ internal static class QueueExperiment
 
     private sealed class WaitingSink(long count) : IServingSink
     {
-        private readonly double[] _batchSums = new double[BatchCount];
-        private readonly long[] _batchSizes = new long[BatchCount];
+        private readonly BatchMeans _means = new(count);
         private double _endToEnd;
 
         public bool WantsTimeline => false;
 
         public void Completed(in CompletedRequest request)
         {
-            int batch = (int)(request.Id * BatchCount / count);
-            _batchSums[batch] += request.PrefillStartSeconds - request.Request.ArrivalSeconds;
-            _batchSizes[batch]++;
+            _means.Add(request.Id, request.PrefillStartSeconds - request.Request.ArrivalSeconds);
             _endToEnd += request.EndSeconds - request.Request.ArrivalSeconds;
         }
 
@@ -129,14 +122,8 @@ internal static class QueueExperiment
             // Not asked for.
         }
 
-        public QueueOutcome Outcome(ServingSimulation simulation)
-        {
-            double[] means = [.. _batchSums.Zip(_batchSizes).Where(b => b.Second > 0).Select(b => b.First / b.Second)];
-            double mean = _batchSums.Sum() / simulation.CompletedCount, average = means.Average();
-            double variance = means.Length > 1 ? means.Sum(m => (m - average) * (m - average)) / (means.Length - 1) : 0;
-            return new QueueOutcome(
-                simulation.CompletedCount, mean, StudentT * Math.Sqrt(variance / means.Length), _endToEnd, simulation.RequestSeconds, simulation.LogHash);
-        }
+        public QueueOutcome Outcome(ServingSimulation simulation) => new(
+            simulation.CompletedCount, _means.Mean, _means.HalfWidth, _endToEnd, simulation.RequestSeconds, simulation.LogHash);
     }
 }
 

@@ -11,7 +11,7 @@ internal sealed record SystemUnderTest(string Name, DeploymentPlan Plan, Simulat
 /// The systems compared. Each gets the best plan of <see cref="PlanSpace"/> that its own rules allow and its own runtime policies; B2 and ours may use every lever
 /// there is and choose their plan by simulating a shortlist on the very requests, so the only difference between these two is Splitwise's rule.
 /// </summary>
-internal sealed partial class Systems(Cluster cluster, ModelCost model, Workload workload, IReadOnlyList<SimulatedRequest> requests, int shortlist = 200, int maxStages = 7, int sampleCount = 150, int rounds = 6)
+internal sealed partial class Systems(Cluster cluster, ModelCost model, Workload workload, IReadOnlyList<SimulatedRequest> requests, int shortlist = 200, int maxStages = 7, int sampleCount = 150, int rounds = 6, int seeds = Systems.GeneticSeedCount)
 {
     public const string E2llm = "E2LLM as published", EdgeShard = "one pipeline (EdgeShard)", Colocated = "replicas without roles",
         B0 = "B0 Splitwise, whole-model devices", B1 = "B1 Splitwise, greedy", B2 = "B2 Splitwise, every lever", Ours = "ours";
@@ -41,7 +41,7 @@ internal sealed partial class Systems(Cluster cluster, ModelCost model, Workload
     /// bottleneck; join the shortest estimated wait; caches moved when the prompt is done. Once for each of <see cref="GeneticSeedCount"/> seeds, the best of end-to-end plus
     /// waiting first.
     /// </summary>
-    public IReadOnlyList<(SystemUnderTest System, double Waiting, double EndToEnd)> PublishedSeeds() => _published ??= [.. Enumerable.Range(1, GeneticSeedCount)
+    public IReadOnlyList<(SystemUnderTest System, double Waiting, double EndToEnd)> PublishedSeeds() => _published ??= [.. Enumerable.Range(1, seeds)
         .Select(seed => DeploymentPlanner.Plan(cluster, model, workload, new PlannerOptions
         {
             Planner = PlannerKind.E2llm, MaxDecodeSlots = PaperSlots, AllowMixed = false, Seed = (ulong)seed,

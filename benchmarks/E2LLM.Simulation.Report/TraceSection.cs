@@ -35,7 +35,7 @@ internal static class TraceSection
         Systems SystemsAt(double rate)
         {
             IReadOnlyList<SimulatedRequest> scaled = RequestTrace.Scale(trace, rate / own);
-            return new Systems(cluster, PaperSetting.Model, WorkloadOf(scaled), [.. scaled.Take(PlanningCount)], shortlist: 80, sampleCount: 300);
+            return new Systems(cluster, PaperSetting.Model, WorkloadOf(scaled), [.. scaled.Take(PlanningCount)], shortlist: 80, sampleCount: 300, rounds: 3, seeds: 3);
         }
 
         double guess = SaturatedRate(cluster, SystemsAt(own).StrongSplitwise()!, trace);
@@ -129,7 +129,7 @@ internal static class TraceSection
             var space = new PlanSpace(cluster, PaperSetting.Model, PaperSetting.Workload(prompt, output, 1), new PlannerOptions());
             double period = 1 / (0.9 * space.Best(new PlanRule { Mixed = false, FastestPrefill = true }, 1, c => -c.Capacity)[0].Capacity);
             SimulatedRequest[] requests = PaperSetting.Requests(prompt, output, period, 150);
-            var systems = new Systems(cluster, PaperSetting.Model, PaperSetting.Workload(prompt, output, period), requests, shortlist: 40);
+            var systems = new Systems(cluster, PaperSetting.Model, PaperSetting.Workload(prompt, output, period), requests, shortlist: 40, rounds: 3, seeds: 3);
             Dictionary<string, ServingReport> reports = systems.All().ToDictionary(s => s.Name, s => systems.Measure(s, requests));
             rows[i] = [name, Describe.Number(period, "F3"), .. Order.Select(o => reports.TryGetValue(o, out ServingReport? r) ? $"{Describe.Number(r.WaitingSeconds.Mean)} / {Describe.Number(r.EndToEndSeconds.Mean)}" : "-")];
         });

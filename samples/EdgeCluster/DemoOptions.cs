@@ -19,6 +19,7 @@ internal sealed record DemoOptions
           --kill STAGE@TOKEN kill the process of a stage (a device, or prefill, or decode: the first of the fastest
                              replica) when the TOKENth token has come out, or @kv: in the middle of a KV transfer
           --plan-only        plan, show the plan, and stop
+          --fidelity         emulate slower devices, predict times by simulation, measure them, and compare
         """;
 
     public static readonly string EmbeddedModel = Path.Combine(AppContext.BaseDirectory, "tinytales-3.9m-q8_0.gguf");
@@ -43,6 +44,8 @@ internal sealed record DemoOptions
 
     public bool PlanOnly { get; private init; }
 
+    public bool Fidelity { get; private init; }
+
     /// <summary>Reads the arguments, or says what is wrong with them.</summary>
     public static bool TryParse(string[] args, [NotNullWhen(true)] out DemoOptions? options, [NotNullWhen(false)] out string? problem)
     {
@@ -53,6 +56,12 @@ internal sealed record DemoOptions
             if (args[i] == "--plan-only")
             {
                 read = read with { PlanOnly = true };
+                continue;
+            }
+
+            if (args[i] == "--fidelity")
+            {
+                read = read with { Fidelity = true };
                 continue;
             }
 

@@ -1,11 +1,17 @@
 using System.Text;
 using E2LLM.Samples.EdgeCluster;
+using E2LLM.Samples.EdgeCluster.Fidelity;
 using E2LLM.Samples.EdgeCluster.Stages;
 
 // Each stage of a replica is this same program, started with "stage" and its settings.
 if (args is ["stage", .. var settings])
 {
     return await StageProgram.RunAsync(StageSettings.Parse(settings));
+}
+
+if (args is ["profile", .. var profiled])
+{
+    return ProfileProgram.Run(StageSettings.Parse(profiled));
 }
 
 Console.OutputEncoding = new UTF8Encoding(encoderShouldEmitUTF8Identifier: false);
@@ -20,7 +26,7 @@ Console.CancelKeyPress += (_, press) =>
 try
 {
     return DemoOptions.TryParse(args, out DemoOptions? options, out string? problem)
-        ? await Demo.RunAsync(options, Console.Out, stop.Token)
+        ? await (options.Fidelity ? FidelityRun.RunAsync(options, Console.Out, stop.Token) : Demo.RunAsync(options, Console.Out, stop.Token))
         : Usage(problem);
 }
 catch (OperationCanceledException) when (stop.IsCancellationRequested)

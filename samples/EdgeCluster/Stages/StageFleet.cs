@@ -1,6 +1,7 @@
 using E2LLM.Costs;
 using E2LLM.Deployment;
 using E2LLM.Replicas;
+using E2LLM.Samples.EdgeCluster.Fidelity;
 
 namespace E2LLM.Samples.EdgeCluster.Stages;
 
@@ -24,11 +25,16 @@ internal sealed class StageFleet : IAsyncDisposable
 
     public IEnumerable<long> WeightBytes => processes.Select(process => process.WeightBytes);
 
+    /// <summary>Processor seconds that all of them have used.</summary>
+    public double ProcessorSeconds => processes.Sum(process => process.ProcessorSeconds);
+
     /// <summary>The process of a device.</summary>
     public StageProcess this[string device] => processes.Single(process => process.Device == device);
 
     /// <param name="freezing">Device that stands still in the middle of a KV transfer; null: none.</param>
-    public static async Task<StageFleet> StartAsync(DeploymentPlan plan, Cluster cluster, string modelPath, string? freezing, CancellationToken ct)
+    /// <param name="emulate">What the process of a device emulates; null: nothing.</param>
+    public static async Task<StageFleet> StartAsync(
+        DeploymentPlan plan, Cluster cluster, string modelPath, string? freezing, CancellationToken ct, Func<string, Emulation>? emulate = null)
     {
         var fleet = new StageFleet();
         try
@@ -36,7 +42,7 @@ internal sealed class StageFleet : IAsyncDisposable
             foreach (StagePlan stage in plan.Replicas.SelectMany(replica => replica.Stages))
             {
                 long memory = cluster.Devices[cluster.IndexOf(stage.Device)].MemoryBytes;
-                fleet.processes.Add(StageProcess.Start(StageSettings.Of(stage, Path.GetFullPath(modelPath), memory, stage.Device == freezing)));
+                fleet.processes.Add(StageProcess.Start(StageSettings.Of(stage, Path.GetFullPath(modelPath), memory, stage.Device == freezing) with { Emulation = emulate?.Invoke(stage.Device) }));
             }
 
             await Task.WhenAll(fleet.processes.Select(process => process.WaitUntilReadyAsync(ct)));

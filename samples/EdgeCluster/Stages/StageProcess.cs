@@ -23,18 +23,31 @@ internal sealed class StageProcess : IAsyncDisposable
     /// <summary>Bytes of weights that it holds.</summary>
     public long WeightBytes { get; private set; }
 
+    /// <summary>Processor seconds that it has used.</summary>
+    public double ProcessorSeconds
+    {
+        get
+        {
+            process.Refresh();
+            return process.TotalProcessorTime.TotalSeconds;
+        }
+    }
+
     /// <summary>Starts this program again as a stage.</summary>
-    public static StageProcess Start(StageSettings settings)
+    public static StageProcess Start(StageSettings settings) => new(settings.Device, StartProgram(["stage", .. settings.ToArguments()]));
+
+    /// <summary>Starts this program again with other arguments.</summary>
+    public static Process StartProgram(string[] arguments)
     {
         // Under "dotnet EdgeCluster.dll" this process is dotnet itself, which wants the assembly first.
         string program = Environment.ProcessPath!;
         bool isHost = Path.GetFileNameWithoutExtension(program).Equals("dotnet", StringComparison.OrdinalIgnoreCase);
         string[] assembly = isHost ? [typeof(StageProcess).Assembly.Location] : [];
-        var start = new ProcessStartInfo(program, [.. assembly, "stage", .. settings.ToArguments()])
+        var start = new ProcessStartInfo(program, [.. assembly, .. arguments])
         {
             RedirectStandardInput = true, RedirectStandardOutput = true, UseShellExecute = false,
         };
-        return new StageProcess(settings.Device, Process.Start(start) ?? throw new IOException($"Cannot start {program}."));
+        return Process.Start(start) ?? throw new IOException($"Cannot start {program}.");
     }
 
     /// <summary>Waits for the stage to have loaded and to listen.</summary>

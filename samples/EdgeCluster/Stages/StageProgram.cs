@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using E2LLM.Execution;
 using E2LLM.Gguf;
 using E2LLM.Replicas;
+using E2LLM.Samples.EdgeCluster.Fidelity;
 using E2LLM.Samples.EdgeCluster.Faults;
 using E2LLM.Weights;
 
@@ -31,10 +32,13 @@ internal static class StageProgram
 
         using TcpListener listener = Loopback.Listen(out int port);
         var addresses = new AddressBook();
+        Func<Stream, string, Stream> links = settings.Emulation?.LinksOf(settings.Device) ?? ((stream, _) => stream);
         await using var host = new StageHost(executor, ModelIdentityReader.Read(file), new StageHostOptions
         {
             Name = settings.Device,
-            Connect = async (device, ct) => Wrap(await addresses.ConnectAsync(device, ct), accepted: false),
+            Connect = async (device, ct) => Wrap(links(await addresses.ConnectAsync(device, ct), device), accepted: false),
+            Slowdown = settings.Emulation?.Slowdown ?? 1,
+            WorkClock = ThreadClock.Instance,
             Connections = StageFleet.Connections,
         });
 

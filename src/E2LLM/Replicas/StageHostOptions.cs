@@ -46,6 +46,12 @@ public sealed record StageHostOptions
     /// </summary>
     public double Slowdown { get; init; } = 1;
 
+    /// <summary>
+    /// Measures the work that <see cref="Slowdown"/> multiplies, read on the thread that works. Default the system's clock; one of the thread's processor time leaves out what
+    /// other threads of a busy machine take away.
+    /// </summary>
+    public TimeProvider WorkClock { get; init; } = TimeProvider.System;
+
     /// <summary>Checks the values.</summary>
     /// <exception cref="ArgumentException">One is missing or outside its range.</exception>
     public void Validate()
@@ -62,6 +68,7 @@ public sealed record StageHostOptions
         ArgumentNullException.ThrowIfNull(Codecs);
         Connections.Validate();
         ArgumentOutOfRangeException.ThrowIfNegative(KeptKvBlockCount ?? 0, nameof(KeptKvBlockCount));
+        ArgumentNullException.ThrowIfNull(WorkClock);
         if (!(Slowdown is >= 1 and <= 1e6))
         {
             throw new ArgumentOutOfRangeException(nameof(Slowdown), Slowdown, "Must be 1 to 1,000,000.");

@@ -26,7 +26,7 @@ public enum RouterKind
 
     /// <summary>
     /// As <c>Replicas.Dispatcher</c> of this library does: both replicas at arrival, the prompt to the one through with it soonest, generation to the one with the most planned tokens
-    /// per second for each of its sequences, of those with room if any has.
+    /// per second for each of its sequences, of those with room if any has. A request is opened there stage by stage before its prompt is queued, behind the passes under way.
     /// </summary>
     Dispatcher,
 }

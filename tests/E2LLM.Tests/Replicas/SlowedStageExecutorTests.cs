@@ -17,7 +17,7 @@ public sealed class SlowedStageExecutorTests
         long rested = 0;
 
         // A clock that always oversleeps: what is too much in one rest must be taken from the next.
-        var slowed = new SlowedStageExecutor(toy, slowdown, time, (milliseconds, _) =>
+        var slowed = new SlowedStageExecutor(toy, slowdown, time, time, (milliseconds, _) =>
         {
             rested += milliseconds;
             time.Advance(TimeSpan.FromMilliseconds(milliseconds + 0.4));
@@ -40,7 +40,7 @@ public sealed class SlowedStageExecutorTests
     {
         var time = new ManualTime();
         using ToyExecutor plain = new(3, new LayerRange(0, 3)), toy = new(3, new LayerRange(0, 3)) { BeforeForward = () => time.Advance(TimeSpan.FromMilliseconds(10)) };
-        var slowed = new SlowedStageExecutor(toy, 5, time, (milliseconds, _) => time.Advance(TimeSpan.FromMilliseconds(milliseconds)));
+        var slowed = new SlowedStageExecutor(toy, 5, time, time, (milliseconds, _) => time.Advance(TimeSpan.FromMilliseconds(milliseconds)));
         var told = new List<(int Layer, double Seconds)>();
         long began = time.GetTimestamp();
         slowed.LayerDone = layer => told.Add((layer, time.GetElapsedTime(began).TotalSeconds));
@@ -60,6 +60,26 @@ public sealed class SlowedStageExecutorTests
     }
 
     [Fact]
+    public void Forward_WithAClockOfProcessorTime_LeavesOutWhatOthersTookAway()
+    {
+        ManualTime time = new(), processor = new();
+        using var toy = new ToyExecutor(1, new LayerRange(0, 1))
+        {
+            // Two milliseconds of work that last five, since another thread had the processor.
+            BeforeForward = () =>
+            {
+                time.Advance(TimeSpan.FromMilliseconds(5));
+                processor.Advance(TimeSpan.FromMilliseconds(2));
+            },
+        };
+        var slowed = new SlowedStageExecutor(toy, 10, time, processor, (milliseconds, _) => time.Advance(TimeSpan.FromMilliseconds(milliseconds)));
+        using KvCache sequence = toy.KvPool.CreateSequence();
+        sequence.Reserve(1);
+        slowed.Forward([new StageSlice(sequence, 1)], new float[8], default);
+        Assert.Equal(0.02, time.GetElapsedTime(0).TotalSeconds, 1e-9);
+    }
+
+    [Fact]
     public void Forward_CancelledWhileItRests_ThrowsAtOnce()
     {
         var time = new ManualTime();
@@ -68,6 +88,6 @@ public sealed class SlowedStageExecutorTests
         stop.Cancel();
         using KvCache sequence = toy.KvPool.CreateSequence();
         sequence.Reserve(1);
-        Assert.ThrowsAny<OperationCanceledException>(() => new SlowedStageExecutor(toy, 1000, time).Forward([new StageSlice(sequence, 1)], new float[8], stop.Token));
+        Assert.ThrowsAny<OperationCanceledException>(() => new SlowedStageExecutor(toy, 1000, time, time).Forward([new StageSlice(sequence, 1)], new float[8], stop.Token));
     }
 }

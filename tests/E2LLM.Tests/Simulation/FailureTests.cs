@@ -19,11 +19,12 @@ public class FailureTests
     {
         foreach (DeploymentPlan plan in (DeploymentPlan[])[SmallDeployment.Split, SmallDeployment.FourSingles, SmallDeployment.Mixed])
         {
-            foreach (KvPush push in Enum.GetValues<KvPush>())
+            foreach ((KvPush push, RouterKind router) in Enum.GetValues<KvPush>().Select(push => (push, RouterKind.JsqWait)).Append((KvPush.Overlapped, RouterKind.Dispatcher)))
             {
                 var options = new SimulationOptions
                 {
                     KvPush = push,
+                    Router = router,
                     BootstrapCount = 0,
                     Failures = [new SimulatedFailure(device, 10, 25, to), new SimulatedFailure("b", 40, 41)],
                 };
@@ -45,6 +46,19 @@ public class FailureTests
             SmallDeployment.FourSingles, SmallDeployment.Cluster, SmallDeployment.Model, SmallDeployment.Load(2), 100, options);
         Assert.Equal(100, report.RequestCount);
         Assert.All(report.Requests.Where(r => r.PrefillStartSeconds > 5), r => Assert.NotEqual(1, r.PrefillReplica));
+    }
+
+    [Fact]
+    public void Run_AsTheDispatcherRoutes_OpensARequestBehindThePassesOfItsDecodeReplica()
+    {
+        // The second request comes while the first one decodes: its prompt is queued when the decode step under way is over, not before.
+        SimulatedRequest[] requests = [new(0, 64, 200), new(1.0, 64, 2)];
+        double Start(RouterKind router) => ClusterSimulator.Run(
+            SmallDeployment.Split, SmallDeployment.Cluster, SmallDeployment.Model, requests, new SimulationOptions { Router = router, BootstrapCount = 0 }).Requests[1].PrefillStartSeconds;
+        ServingReport alone = ClusterSimulator.Run(SmallDeployment.Split, SmallDeployment.Cluster, SmallDeployment.Model, [requests[0]], new SimulationOptions { BootstrapCount = 0 });
+        double step = alone.Requests[0].LongestGapSeconds, hop = 0.0002;
+        Assert.Equal(1.0, Start(RouterKind.JsqWait), 1e-12);
+        Assert.InRange(Start(RouterKind.Dispatcher), 1.0 + (2 * hop), 1.0 + step + (2 * hop));
     }
 
     [Fact]

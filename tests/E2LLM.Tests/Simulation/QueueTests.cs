@@ -40,6 +40,19 @@ public class QueueTests(ITestOutputHelper output)
         Assert.InRange(Math.Abs((sum / 5) - exact), 0, Math.Sqrt(squares) / 5);
     }
 
+    [Theory]
+    [InlineData(1, false, 0.9)]
+    [InlineData(1, true, 0.8)]
+    [InlineData(4, false, 0.8)]
+    public void MeanWait_OfTheSameRequests_IsThatOfTheRecursionWithoutEvents(int servers, bool deterministic, double load)
+    {
+        for (ulong seed = 1; seed <= 3; seed++)
+        {
+            double simulated = QueueExperiment.Run(servers, load, deterministic, 40_000, seed).MeanWaitSeconds;
+            Assert.Equal(LindleyQueue.Run(servers, load, deterministic, 40_000, seed).MeanWaitSeconds, simulated, 1e-7);
+        }
+    }
+
     [Fact]
     public void Wait_InADD1QueueBelowCapacity_IsZero()
     {

@@ -9,15 +9,14 @@ namespace E2LLM.Replicas.Stages;
 /// </summary>
 /// <param name="inner">Does the work; not owned.</param>
 /// <param name="slowdown">Times as long that work takes; at least 1.</param>
-/// <param name="clock">Measures the work.</param>
+/// <param name="clock">Measures time.</param>
+/// <param name="workClock">Measures work: the same clock, or one of processor time, which does not count what other threads take away.</param>
 /// <param name="rest">Rests for so many milliseconds; null waits.</param>
-internal sealed class SlowedStageExecutor(IStageExecutor inner, double slowdown, TimeProvider clock, Action<int, CancellationToken>? rest = null) : IStageExecutor
+internal sealed class SlowedStageExecutor(IStageExecutor inner, double slowdown, TimeProvider clock, TimeProvider workClock, Action<int, CancellationToken>? rest = null) : IStageExecutor
 {
-    // Never set: waiting for it is a rest that ends with its time or a cancellation.
-    private readonly ManualResetEventSlim _never = new(false, 0);
     private CancellationToken _cancellation;
     private Action<int>? _layerDone;
-    private long _began;
+    private long _began, _workBegan;
     private double _owedSeconds;
 
     public ModelShape Shape => inner.Shape;
@@ -39,7 +38,7 @@ internal sealed class SlowedStageExecutor(IStageExecutor inner, double slowdown,
             {
                 Rest();
                 value(layer);
-                _began = clock.GetTimestamp();
+                Begin(_cancellation);
             };
         }
     }
@@ -69,12 +68,13 @@ internal sealed class SlowedStageExecutor(IStageExecutor inner, double slowdown,
     {
         _cancellation = cancellation;
         _began = clock.GetTimestamp();
+        _workBegan = workClock.GetTimestamp();
     }
 
     private void Rest()
     {
         long now = clock.GetTimestamp();
-        _owedSeconds += (slowdown - 1) * clock.GetElapsedTime(_began, now).TotalSeconds;
+        _owedSeconds += (slowdown * workClock.GetElapsedTime(_workBegan).TotalSeconds) - clock.GetElapsedTime(_began, now).TotalSeconds;
         if ((int)Math.Min(_owedSeconds * 1000, int.MaxValue) is var milliseconds and > 0)
         {
             (rest ?? Wait)(milliseconds, _cancellation);
@@ -82,5 +82,11 @@ internal sealed class SlowedStageExecutor(IStageExecutor inner, double slowdown,
         }
     }
 
-    private void Wait(int milliseconds, CancellationToken cancellation) => _never.Wait(milliseconds, cancellation);
+    private static void Wait(int milliseconds, CancellationToken cancellation)
+    {
+        if (cancellation.WaitHandle.WaitOne(milliseconds))
+        {
+            cancellation.ThrowIfCancellationRequested();
+        }
+    }
 }

@@ -80,7 +80,7 @@ internal sealed class StageExchange(StageHost host, IStageExecutor? executor, St
 
             Keep(loaded.Executor, keptBlockCount);
             _owned = loaded;
-            _executor = loaded.Executor;
+            _executor = host.Slowed(loaded.Executor);
             return null;
         }
         catch (Exception error)

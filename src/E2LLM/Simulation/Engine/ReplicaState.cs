@@ -119,6 +119,18 @@ internal sealed class ReplicaState
         return stages.Count > 1 && decodeCount > 0 ? time + Network.DelaySeconds(stages[^1].Device, stages[0].Device) : time;
     }
 
+    /// <summary>When a message without work that enters now has passed all stages, first come first served behind the passes that are ahead of it.</summary>
+    public double MessageThrough(double now)
+    {
+        double time = now;
+        for (int i = 0; i < _freeAt.Length; i++)
+        {
+            time = Math.Max(time, _freeAt[i]) + (i + 1 < _freeAt.Length ? Network.DelaySeconds(Model.Stages[i].Device, Model.Stages[i + 1].Device) : 0);
+        }
+
+        return time;
+    }
+
     /// <summary>Forgets everything under way (after a failure). What its requests held must have been released.</summary>
     public void Clear(double now)
     {

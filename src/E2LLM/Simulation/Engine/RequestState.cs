@@ -4,6 +4,7 @@ namespace E2LLM.Simulation.Engine;
 internal enum RequestPhase
 {
     Parked,
+    Opening,
     QueuedForPrefill,
     Prefilling,
     WaitingForMemory,

@@ -116,10 +116,11 @@ internal sealed partial class ServingSimulation
         var waiting = new List<RequestState>();
         foreach (RequestState request in _slots.Where(r => r.IsActive && r.Phase != RequestPhase.Parked).OrderBy(r => r.Id).ToArray())
         {
-            bool cacheAtSource = request.Phase is RequestPhase.QueuedForPrefill or RequestPhase.Prefilling or RequestPhase.WaitingForMemory or RequestPhase.Transferring;
+            bool opening = request.Phase == RequestPhase.Opening;
+            bool cacheAtSource = opening || request.Phase is RequestPhase.QueuedForPrefill or RequestPhase.Prefilling or RequestPhase.WaitingForMemory or RequestPhase.Transferring;
             bool sourceLost = cacheAtSource && request.PrefillReplica >= 0 && !_replicas[request.PrefillReplica].IsUp;
             bool targetLost = request.DecodeReplica >= 0 && !_replicas[request.DecodeReplica].IsUp;
-            if (sourceLost || (targetLost && !cacheAtSource))
+            if (sourceLost || (targetLost && (opening || !cacheAtSource)))
             {
                 ForgetTarget(request);
                 _replicas[request.PrefillReplica].Memory.TryResize(request.SourcePositions, 0);

@@ -1,0 +1,134 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Net.Sockets;
+using E2LLM.Costs;
+using E2LLM.Deployment;
+using E2LLM.Gguf;
+using E2LLM.Planning;
+using E2LLM.Profiling;
+using E2LLM.Replicas;
+using E2LLM.Samples.EdgeCluster.Stages;
+using E2LLM.Simulation;
+
+namespace E2LLM.Samples.EdgeCluster.Fidelity;
+
+/// <summary>
+/// Predicted beside measured: profiles every stage alone, simulates the plan on those profiles, then serves the same requests by real processes whose work is slowed to the emulated
+/// devices' speeds, and compares time to first token, time per token and waiting.
+/// </summary>
+internal static class FidelityRun
+{
+    private const int RequestCount = 160, WarmUpCount = 12, AloneCount = 2;
+    private const double LoadShare = 0.7;
+
+    // Longer than any request takes: simulated one by one.
+    private const double AloneSeconds = 1000;
+    private static readonly (int Prompt, int Output)[] Lengths = [(32, 24), (64, 40), (96, 56)];
+
+    public static async Task<int> RunAsync(DemoOptions options, TextWriter output, CancellationToken ct)
+    {
+        string modelPath = Path.GetFullPath(options.ModelPath), linksPath = Path.GetTempFileName();
+        try
+        {
+            ModelCost model = Demo.ReadModel(modelPath);
+            Cluster described = Cluster.Parse(await File.ReadAllTextAsync(options.ClusterPath, ct));
+            IReadOnlyDictionary<string, double> slowdowns = EmulatedCluster.Slowdowns(described);
+            Cluster cluster = EmulatedCluster.WithSlowLinks(described);
+            await File.WriteAllTextAsync(linksPath, cluster.ToJson(), ct);
+
+            MeasuredProfile machine = await ProfileProgram.MeasureAsync(new StageSettings("this-device", modelPath, new LayerRange(0, 2), true, true, 1L << 30, false), ct);
+            output.WriteLine(Text($"This machine, one thread: {machine.Decode[0].SecondsPerLayer * 1e6:F0} us a layer to decode one token, within {machine.ErrorFraction:P0}; devices are emulated {slowdowns.Values.Min():F0} to {slowdowns.Values.Max():F0} times slower."));
+            Cluster rough = EmulatedCluster.WithProfiles(cluster, _ => machine, slowdowns);
+            PlanningResult planning = Demo.MakePlan(rough, model, Work(1), options, ct);
+            if (!planning.IsFeasible)
+            {
+                output.WriteLine($"There is no plan ({planning.Infeasible.Constraint}): {planning.Infeasible.Message}");
+                return 1;
+            }
+
+            DeploymentPlan plan = planning.Plan;
+            output.WriteLine(DeploymentPlanText.Draw(plan));
+            var profiles = new Dictionary<string, MeasuredProfile>();
+            foreach (StagePlan stage in plan.Replicas.SelectMany(replica => replica.Stages))
+            {
+                profiles[stage.Device] = await ProfileProgram.MeasureAsync(StageSettings.Of(stage, modelPath, 1L << 30, freezesInKvTransfer: false), ct);
+            }
+
+            double hop = await HostSecondsOfARoundTripAsync(ct);
+            output.WriteLine(Text($"Profiled {profiles.Count} stages, each alone, median error {profiles.Values.Select(p => p.ErrorFraction).Order().ElementAt(profiles.Count / 2):P0}; loopback adds {hop * 1e3:F2} ms to a round trip."));
+            Cluster emulated = EmulatedCluster.WithLatency(EmulatedCluster.WithProfiles(cluster, name => profiles.GetValueOrDefault(name), slowdowns), hop);
+            SimulatedRequest[] requests = Requests(LoadShare * plan.Predicted.RequestsPerSecond, (int)options.Seed);
+            var policies = new SimulationOptions
+            {
+                Router = RouterKind.Dispatcher, ChunkTokens = StageFleet.ChunkTokens, MixedChunkTokens = StageFleet.ChunkTokens, BootstrapCount = 0,
+            };
+            ServingReport predicted = ClusterSimulator.Run(plan, emulated, model, requests, policies, cancellationToken: ct);
+            ServingReport predictedAlone = ClusterSimulator.Run(plan, emulated, model, [.. requests.Select((request, i) => request with { ArrivalSeconds = i * AloneSeconds })], policies, cancellationToken: ct);
+            output.WriteLine(Text($"{requests.Length} requests, Poisson, {LoadShare:P0} of the plan's capacity, over {requests[^1].ArrivalSeconds:F0} s. Predicted first, then measured."));
+            (IReadOnlyList<MeasuredRequest> alone, IReadOnlyList<MeasuredRequest> loaded, double cores) =
+                await MeasureAsync(plan, emulated, options, modelPath, requests, device => new Emulation(slowdowns[device], linksPath), ct);
+            FidelityTable.Write(output, predicted, predictedAlone, alone, loaded, cores);
+            return 0;
+        }
+        finally
+        {
+            File.Delete(linksPath);
+        }
+    }
+
+    private static async Task<(IReadOnlyList<MeasuredRequest> Alone, IReadOnlyList<MeasuredRequest> Loaded, double Cores)> MeasureAsync(
+        DeploymentPlan plan, Cluster cluster, DemoOptions options, string modelPath, IReadOnlyList<SimulatedRequest> requests, Func<string, Emulation> emulate, CancellationToken ct)
+    {
+        ModelIdentity identity;
+        using (GgufFile file = GgufFile.Open(modelPath))
+        {
+            identity = ModelIdentityReader.Read(file);
+        }
+
+        await using StageFleet fleet = await StageFleet.StartAsync(plan, cluster, modelPath, freezing: null, ct, emulate);
+        await using Dispatcher dispatcher = await Dispatcher.ConnectAsync(plan, identity, fleet.ConnectAsync, fleet.ReplicaOptions, cancellationToken: ct);
+        var serving = new LoadedServing(dispatcher, identity.Shape.VocabularySize, (int)options.Seed);
+        await serving.RunAsync([.. Enumerable.Range(0, WarmUpCount).Select(i => new SimulatedRequest(i * 0.2, 64, 32))], ct);
+        IReadOnlyList<MeasuredRequest> alone = await serving.RunAloneAsync(Enumerable.Repeat(Lengths, AloneCount).SelectMany(lengths => lengths), ct);
+        double before = fleet.ProcessorSeconds;
+        long began = Stopwatch.GetTimestamp();
+        IReadOnlyList<MeasuredRequest> loaded = await serving.RunAsync(requests, ct);
+        return (alone, loaded, (fleet.ProcessorSeconds - before) / Stopwatch.GetElapsedTime(began).TotalSeconds);
+    }
+
+    private static Workload Work(double rate) => new()
+    {
+        Arrivals = ArrivalProcess.Poisson(rate),
+        PromptTokens = LengthDistribution.Empirical([.. Lengths.Select(length => length.Prompt)]),
+        OutputTokens = LengthDistribution.Empirical([.. Lengths.Select(length => length.Output)]),
+    };
+
+    private static SimulatedRequest[] Requests(double rate, int seed)
+    {
+        var random = new Random(seed);
+        var requests = new SimulatedRequest[RequestCount];
+        double time = 0;
+        for (int i = 0; i < requests.Length; i++)
+        {
+            time += -Math.Log(1 - random.NextDouble()) / rate;
+            (int prompt, int output) = Lengths[random.Next(Lengths.Length)];
+            requests[i] = new SimulatedRequest(time, prompt, output);
+        }
+
+        return requests;
+    }
+
+    // What sockets and thread switches of this machine take beside the emulated latency.
+    private static async Task<double> HostSecondsOfARoundTripAsync(CancellationToken ct)
+    {
+        using TcpListener listener = Loopback.Listen(out int port);
+        Task<Stream> connecting = Loopback.ConnectAsync(port, ct);
+        await using Stream other = await Loopback.AcceptAsync(listener, ct), own = await connecting;
+        Task responding = LinkProfiler.RespondAsync(other, ct: ct);
+        LinkProfile link = await LinkProfiler.MeasureAsync(own, new LinkProfilerOptions { RepeatCount = 101, TransferSeconds = 0.001 }, ct);
+        await responding;
+        return link.ToResponder.RoundTripSeconds;
+    }
+
+    private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
+}

@@ -1,0 +1,138 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+
+namespace E2LLM.Samples.EdgeCluster.Fidelity;
+
+/// <summary>
+/// A slow link in front of a fast stream: what is written arrives when port and link would have carried it, plus the latency. Reading is not slowed: the other side's writes are. Owns
+/// the stream. One writer and one reader at a time.
+/// </summary>
+internal sealed class PacedStream : Stream
+{
+    // What a sender's socket buffer would hold: a writer that is further ahead waits.
+    private const int MaxQueuedBytes = 256 << 10;
+    private static readonly TimeSpan DrainLimit = TimeSpan.FromSeconds(2);
+    private readonly Stream inner;
+    private readonly Pace port, link;
+    private readonly long latency;
+    private readonly BlockingCollection<(byte[] Bytes, long Due)> queue = [];
+    private readonly SemaphoreSlim sent = new(0);
+    private readonly Task carrying;
+    private int queuedBytes;
+    private Exception? problem;
+
+    public PacedStream(Stream inner, Pace port, Pace link, TimeSpan latency)
+    {
+        this.inner = inner;
+        (this.port, this.link) = (port, link);
+        this.latency = (long)(latency.TotalSeconds * Stopwatch.Frequency);
+        carrying = Task.Factory.StartNew(Carry, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+    }
+
+    public override bool CanRead => true;
+
+    public override bool CanWrite => true;
+
+    public override bool CanSeek => false;
+
+    public override long Length => throw new NotSupportedException();
+
+    public override long Position
+    {
+        get => throw new NotSupportedException();
+        set => throw new NotSupportedException();
+    }
+
+    public override int Read(byte[] buffer, int offset, int count) => inner.Read(buffer, offset, count);
+
+    public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => inner.ReadAsync(buffer, cancellationToken);
+
+    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+        inner.ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+
+    public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        while (Volatile.Read(ref queuedBytes) > MaxQueuedBytes && problem is null)
+        {
+            await sent.WaitAsync(cancellationToken);
+        }
+
+        Enqueue(buffer.Span);
+    }
+
+    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+
+    public override void Write(byte[] buffer, int offset, int count) => Enqueue(buffer.AsSpan(offset, count));
+
+    public override void Flush()
+    {
+        // Bytes go out when they are due.
+    }
+
+    public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+    public override void SetLength(long value) => throw new NotSupportedException();
+
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing && !queue.IsAddingCompleted)
+        {
+            queue.CompleteAdding();
+            carrying.Wait(DrainLimit);
+            inner.Dispose();
+        }
+
+        base.Dispose(disposing);
+    }
+
+    private void Enqueue(ReadOnlySpan<byte> bytes)
+    {
+        if (problem is not null)
+        {
+            throw new IOException("The link is broken.", problem);
+        }
+
+        long now = Stopwatch.GetTimestamp();
+        long due = Math.Max(port.Through(now, bytes.Length), link.Through(now, bytes.Length)) + latency;
+        Interlocked.Add(ref queuedBytes, bytes.Length);
+        queue.Add((bytes.ToArray(), due));
+    }
+
+    private void Carry()
+    {
+        try
+        {
+            foreach ((byte[] bytes, long due) in queue.GetConsumingEnumerable())
+            {
+                WaitUntil(due);
+                inner.Write(bytes);
+                Interlocked.Add(ref queuedBytes, -bytes.Length);
+                sent.Release();
+            }
+        }
+        catch (Exception error) when (error is IOException or ObjectDisposedException)
+        {
+            problem = error;
+            sent.Release();
+        }
+    }
+
+    // Sleeping is good to a millisecond or so; the rest is waited for by turning, which is short.
+    private static void WaitUntil(long due)
+    {
+        while (due - Stopwatch.GetTimestamp() is var left and > 0)
+        {
+            double milliseconds = left * 1000.0 / Stopwatch.Frequency;
+            if (milliseconds > 1.2)
+            {
+                Thread.Sleep((int)(milliseconds - 0.2));
+            }
+            else
+            {
+                Thread.Yield();
+            }
+        }
+    }
+}

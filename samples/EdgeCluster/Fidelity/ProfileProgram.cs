@@ -1,0 +1,55 @@
+using System.Diagnostics;
+using E2LLM.Costs;
+using E2LLM.Execution;
+using E2LLM.Gguf;
+using E2LLM.Profiling;
+using E2LLM.Samples.EdgeCluster.Stages;
+using E2LLM.Weights;
+
+namespace E2LLM.Samples.EdgeCluster.Fidelity;
+
+/// <summary>Profiles a stage alone, in a process like the one that will serve it: its layers, with embedding and head, one thread, rests between passes as in a pipeline.</summary>
+internal static class ProfileProgram
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(120);
+
+    /// <summary>The child's side: measures, and writes the device's profile to stdout.</summary>
+    public static int Run(StageSettings settings)
+    {
+        var options = new DeviceProfilerOptions
+        {
+            Name = settings.Device,
+            MemoryBytes = settings.MemoryBytes,
+            ChunkTokenCounts = [1, 16, StageFleet.ChunkTokens],
+            ContextTokenCounts = [0, 96],
+            BatchSizes = [1, 3, 8],
+            RepeatCount = 11,
+            RestSeconds = 0.005,
+            EvictionBytes = 0,
+            TimeProvider = ThreadClock.Instance,
+        };
+        using GgufFile file = GgufFile.Open(settings.ModelPath);
+        ModelShape shape = ModelShapeReader.Read(file);
+        using ModelWeights weights = ModelWeights.Load(file, shape, settings.Layers, true, true);
+        using var executor = new LayerRangeExecutor(weights, new ExecutorOptions { ThreadCount = 1, MaxBatchTokenCount = StageFleet.ChunkTokens });
+        Console.WriteLine(DeviceProfiler.Measure(executor, ModelCostFile.Read(settings.ModelPath), options).ToJson());
+        return 0;
+    }
+
+    /// <summary>The parent's side: runs such a child and reads what it measured.</summary>
+    public static async Task<MeasuredProfile> MeasureAsync(StageSettings settings, CancellationToken ct)
+    {
+        using Process process = StageProcess.StartProgram(["profile", .. settings.ToArguments()]);
+        try
+        {
+            string json = await process.StandardOutput.ReadToEndAsync(ct).WaitAsync(Limit, ct);
+            await process.WaitForExitAsync(ct);
+            return process.ExitCode == 0 ? DeviceProfile.Parse(json).Profile! : throw new IOException($"Profiling {settings.Device} ended with code {process.ExitCode}.");
+        }
+        catch
+        {
+            process.Kill(entireProcessTree: true);
+            throw;
+        }
+    }
+}
