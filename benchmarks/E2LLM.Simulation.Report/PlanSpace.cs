@@ -281,7 +281,8 @@ internal sealed class PlanSpace
         if (_problem.Options.AllowMixed)
         {
             // Of the splits that serve both phases, the one whose balanced time sharing serves the most requests.
-            List<MixedChoice> choices = _rates.Mixed(AnyState, counts, out _, out _);
+            var choices = new List<MixedChoice>();
+            _rates.Mixed(AnyState, counts, false, _ => true, choices);
             if (choices.Count > 0)
             {
                 MixedChoice best = choices.MaxBy(c => c.PrefillRate * c.DecodeRate / (c.PrefillRate + c.DecodeRate));
