@@ -7,7 +7,7 @@ namespace E2LLM.Kernels.Lanes;
 internal static unsafe class Prefetch
 {
     // How far ahead of the loads a line is asked for: the hardware's own prefetch stops at each page.
-    private const int Distance = 8192;
+    internal const int Distance = 8192;
 
     /// <summary>Asks for one line.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -19,13 +19,13 @@ internal static unsafe class Prefetch
         }
     }
 
-    /// <summary>Asks for the lines that lie a fixed distance after <c>[address, address + bytes)</c>; any address is allowed, even one past a buffer.</summary>
+    /// <summary>Asks for the lines that lie <paramref name="distance"/> bytes after <c>[address, address + bytes)</c>; any address is allowed, even one past a buffer.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static void Ahead(byte* address, int bytes)
+    internal static void Ahead(byte* address, int bytes, nint distance = Distance)
     {
         for (int line = 0; line < bytes; line += 64)
         {
-            Line(address + Distance + line);
+            Line(address + distance + line);
         }
     }
 }

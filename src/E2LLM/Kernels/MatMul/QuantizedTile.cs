@@ -30,7 +30,7 @@ internal readonly unsafe struct QuantizedTile<TLayout, TFormat, TDot> : IRowTile
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void RunFour(
-        byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, bool stream)
+        byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, nint ahead)
     {
         int blocks = columns / BlockColumns;
         nint t1 = tokenCount > 1 ? 1 : 0, t2 = tokenCount > 2 ? 2 : 0, t3 = tokenCount > 3 ? 3 : 0;
@@ -40,9 +40,9 @@ internal readonly unsafe struct QuantizedTile<TLayout, TFormat, TDot> : IRowTile
         Vector256<float> f00 = default, f01 = default, f02 = default, f03 = default, f10 = default, f11 = default, f12 = default, f13 = default;
         for (nint b = 0; b < blocks; b++)
         {
-            if (stream)
+            if (ahead != 0)
             {
-                Prefetch.Ahead(group0, PackedQuantizedRows.BlockBytes<TLayout, TFormat>());
+                Prefetch.Ahead(group0, PackedQuantizedRows.BlockBytes<TLayout, TFormat>(), ahead);
             }
 
             Vector256<int> a00 = TDot.Start(s0[b], TFormat.Bias), a01 = TDot.Start(s1[b], TFormat.Bias);

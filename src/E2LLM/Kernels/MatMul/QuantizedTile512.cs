@@ -21,7 +21,7 @@ internal readonly unsafe struct QuantizedTile512<TLayout, TFormat> : IRowTile<Qu
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void RunFour(
-        byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, bool stream)
+        byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, nint ahead)
     {
         int blocks = columns / BlockColumns;
         nint t1 = tokenCount > 1 ? 1 : 0, t2 = tokenCount > 2 ? 2 : 0, t3 = tokenCount > 3 ? 3 : 0;
@@ -32,10 +32,10 @@ internal readonly unsafe struct QuantizedTile512<TLayout, TFormat> : IRowTile<Qu
         Vector512<short> one = Vector512<short>.One;
         for (nint b = 0; b < blocks; b++)
         {
-            if (stream)
+            if (ahead != 0)
             {
-                Prefetch.Ahead(group0, PackedQuantizedRows.BlockBytes<TLayout, TFormat>());
-                Prefetch.Ahead(group1, PackedQuantizedRows.BlockBytes<TLayout, TFormat>());
+                Prefetch.Ahead(group0, PackedQuantizedRows.BlockBytes<TLayout, TFormat>(), ahead);
+                Prefetch.Ahead(group1, PackedQuantizedRows.BlockBytes<TLayout, TFormat>(), ahead);
             }
 
             Vector512<int> n00 = default, n01 = default, n02 = default, n03 = default, n10 = default, n11 = default, n12 = default, n13 = default;

@@ -16,9 +16,9 @@ internal readonly unsafe struct QuantizedTileScalar<TLayout, TFormat> : IRowTile
 
     public static long GroupBytes(int columns) => PackedQuantizedRows.GroupBytes<TLayout, TFormat>(columns);
 
-    public static void RunOne(byte* group, int columns, QuantizedActivations x, float* y) => RunFour(group, group, columns, x, 1, y, 0, 0, false);
+    public static void RunOne(byte* group, int columns, QuantizedActivations x, float* y) => RunFour(group, group, columns, x, 1, y, 0, 0, 0);
 
-    public static void RunFour(byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, bool stream)
+    public static void RunFour(byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, nint ahead)
     {
         for (int row = 0; row < PackedQuantizedRows.GroupRows; row++)
         {

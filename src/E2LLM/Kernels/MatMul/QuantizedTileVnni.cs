@@ -24,7 +24,7 @@ internal readonly unsafe struct QuantizedTileVnni<TLayout, TFormat> : IRowTile<Q
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void RunFour(
-        byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, bool stream)
+        byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, nint ahead)
     {
         int blocks = columns / BlockColumns;
         nint t1 = tokenCount > 1 ? 1 : 0, t2 = tokenCount > 2 ? 2 : 0, t3 = tokenCount > 3 ? 3 : 0;
@@ -34,9 +34,9 @@ internal readonly unsafe struct QuantizedTileVnni<TLayout, TFormat> : IRowTile<Q
         Vector512<float> f0 = default, f1 = default, f2 = default, f3 = default;
         for (nint b = 0; b < blocks; b++)
         {
-            if (stream)
+            if (ahead != 0)
             {
-                Prefetch.Ahead(group0, PackedQuantizedRows.BlockBytes<TLayout, TFormat>());
+                Prefetch.Ahead(group0, PackedQuantizedRows.BlockBytes<TLayout, TFormat>(), ahead);
             }
 
             Vector256<int> a00 = default, a01 = default, a02 = default, a03 = default, a10 = default, a11 = default, a12 = default, a13 = default;

@@ -1,3 +1,5 @@
+using E2LLM.Kernels.Lanes;
+
 namespace E2LLM.Kernels.MatMul;
 
 /// <summary>Quantised activations, token after token.</summary>
@@ -35,8 +37,8 @@ internal unsafe interface IRowTile<TX>
     /// <param name="y">Output of the first row and token.</param>
     /// <param name="yStride">Elements from token to token.</param>
     /// <param name="secondGroup">Elements from an output of the first group to that of the second; 0 where there is none.</param>
-    /// <param name="stream">Whether the weights come from memory for the first time: changes no result.</param>
-    static abstract void RunFour(byte* group0, byte* group1, int columns, TX x, int tokenCount, float* y, nint yStride, nint secondGroup, bool stream);
+    /// <param name="ahead">How many bytes further weights shall be fetched meanwhile; 0 for none. Changes no result.</param>
+    static abstract void RunFour(byte* group0, byte* group1, int columns, TX x, int tokenCount, float* y, nint yStride, nint secondGroup, nint ahead);
 }
 
 /// <summary>
@@ -87,14 +89,17 @@ internal readonly unsafe struct RowProduct<TX>(
         // Rows past the end go to a scratch.
         bool whole = rowCount % GroupRows == 0;
         float* scratch = stackalloc float[4 * 2 * GroupRows];
-        for (bool stream = true; token < tokenEnd; token += 4, stream = false)
+
+        // The first tokens meet weights that come from memory; the second find them in a cache, and have time to fetch those of the next groups.
+        nint ahead = Prefetch.Distance, next = (nint)groupBytes * TTile.Groups;
+        for (; token < tokenEnd; token += 4, (ahead, next) = (next, 0))
         {
             int count = Math.Min(4, tokenEnd - token);
             TX first = x.From(token, columns);
             float* target = y + (token * yStride) + row, written = whole ? target : scratch;
             if (count > 1)
             {
-                TTile.RunFour(group0, group1, columns, first, count, written, whole ? yStride : 2 * GroupRows, secondGroup, stream);
+                TTile.RunFour(group0, group1, columns, first, count, written, whole ? yStride : 2 * GroupRows, secondGroup, ahead);
             }
             else
             {

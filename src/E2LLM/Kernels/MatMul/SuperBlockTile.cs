@@ -30,7 +30,7 @@ internal readonly unsafe struct SuperBlockTile<TLayout, TFormat, TDot> : IRowTil
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void RunFour(
-        byte* group0, byte* group1, int columns, SuperBlockActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, bool stream)
+        byte* group0, byte* group1, int columns, SuperBlockActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, nint ahead)
     {
         nint t1 = tokenCount > 1 ? 1 : 0, t2 = tokenCount > 2 ? 2 : 0, t3 = tokenCount > 3 ? 3 : 0;
         int blocks = columns / BlockColumns;
@@ -40,9 +40,9 @@ internal readonly unsafe struct SuperBlockTile<TLayout, TFormat, TDot> : IRowTil
         for (nint block = 0; block < blocks; block++)
         {
             Vector256<int> n00 = default, n01 = default, n02 = default, n03 = default, n10 = default, n11 = default, n12 = default, n13 = default;
-            if (stream)
+            if (ahead != 0)
             {
-                Prefetch.Ahead(group0, PackedSuperBlockRows.BlockBytes<TLayout, TFormat>());
+                Prefetch.Ahead(group0, PackedSuperBlockRows.BlockBytes<TLayout, TFormat>(), ahead);
             }
 
             byte* quants = group0;

@@ -32,7 +32,7 @@ internal readonly unsafe struct SuperBlockTile512<TLayout, TFormat> : IRowTile<S
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void RunFour(
-        byte* group0, byte* group1, int columns, SuperBlockActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, bool stream)
+        byte* group0, byte* group1, int columns, SuperBlockActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, nint ahead)
     {
         nint t1 = tokenCount > 1 ? 1 : 0, t2 = tokenCount > 2 ? 2 : 0, t3 = tokenCount > 3 ? 3 : 0;
         int blocks = columns / BlockColumns;
@@ -45,10 +45,10 @@ internal readonly unsafe struct SuperBlockTile512<TLayout, TFormat> : IRowTile<S
             for (nint sub = 0; sub < SubBlocks; sub++)
             {
                 byte* quants0 = group0 + (sub * TLayout.QuantBytes), quants1 = group1 + (sub * TLayout.QuantBytes);
-                if (stream)
+                if (ahead != 0)
                 {
-                    Prefetch.Ahead(quants0, PackedSuperBlockRows.BlockBytes<TLayout, TFormat>() / SubBlocks);
-                    Prefetch.Ahead(quants1, PackedSuperBlockRows.BlockBytes<TLayout, TFormat>() / SubBlocks);
+                    Prefetch.Ahead(quants0, PackedSuperBlockRows.BlockBytes<TLayout, TFormat>() / SubBlocks, ahead);
+                    Prefetch.Ahead(quants1, PackedSuperBlockRows.BlockBytes<TLayout, TFormat>() / SubBlocks, ahead);
                 }
 
                 if (TFormat.ScalesPerSubBlock == 1)
