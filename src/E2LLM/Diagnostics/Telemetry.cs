@@ -51,6 +51,12 @@ public static class Telemetry
     /// <summary>Activity: one request from its arrival to its last token. Tags: the fields of its report.</summary>
     public const string RequestActivity = "e2llm.request";
 
+    /// <summary>
+    /// Activity: one sequence at one stage, from its opening to its end; its parent is the request, also across processes. Tags: <see cref="DeviceTag"/>,
+    /// whether its keys and values came from elsewhere, tokens known at its opening, bytes of keys and values sent.
+    /// </summary>
+    public const string StageActivity = "e2llm.stage";
+
     /// <summary>Tag: name of the device that reports.</summary>
     public const string DeviceTag = "device";
 
@@ -84,6 +90,21 @@ public static class Telemetry
     internal static readonly Histogram<double> TpotHistogram = Meter.CreateHistogram<double>(TimePerOutputToken, "s");
 
     internal static readonly Counter<long> RecoveryCounter = Meter.CreateCounter<long>(Recoveries);
+
+    /// <summary>Starts the activity of a sequence at a stage, and leaves the thread's current activity as it was.</summary>
+    internal static Activity? StartStage(string? traceParent, string device, bool imports, int tokens)
+    {
+        if (traceParent is null || !ActivityContext.TryParse(traceParent, null, isRemote: true, out ActivityContext parent))
+        {
+            return null;
+        }
+
+        Activity? before = Activity.Current;
+        Activity? started = Activities.StartActivity(StageActivity, ActivityKind.Server, parent);
+        started?.SetTag(DeviceTag, device).SetTag("imports", imports).SetTag("tokens", tokens);
+        Activity.Current = before;
+        return started;
+    }
 
     /// <summary>Few values, so that the tag does not multiply series.</summary>
     internal static string TokensBucket(int tokens) => tokens switch { 1 => "1", <= 8 => "2-8", <= 64 => "9-64", _ => "65+" };

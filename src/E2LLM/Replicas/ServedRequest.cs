@@ -67,6 +67,9 @@ public sealed class ServedRequest : IAsyncEnumerable<int>
 
         _startedAt = _clock.GetTimestamp();
         using Activity? activity = Telemetry.Activities.StartActivity(Telemetry.RequestActivity);
+
+        // Where nobody listens to this library's activities, those of other processes still join the caller's trace.
+        TraceParent = (activity ?? Activity.Current) is { IdFormat: ActivityIdFormat.W3C } current ? current.Id : null;
         try
         {
             await foreach (TokenChoice token in _dispatcher.RunAsync(this, cancellationToken).ConfigureAwait(false))
@@ -80,6 +83,9 @@ public sealed class ServedRequest : IAsyncEnumerable<int>
             Publish(activity);
         }
     }
+
+    /// <summary>Trace context that goes to the stages.</summary>
+    internal string? TraceParent { get; private set; }
 
     internal void Update(Func<RequestReport, RequestReport> change)
     {

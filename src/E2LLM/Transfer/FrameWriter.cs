@@ -32,11 +32,11 @@ internal sealed class FrameWriter(IBufferWriter<byte> output)
     }
 
     /// <summary>Writes the prefix of a frame whose header and payload the caller sends after it.</summary>
-    public static void WritePrefix(Span<byte> prefix, FrameKind kind, ReadOnlySpan<byte> header, ReadOnlySpan<byte> payload, ulong sequence, ulong nonce)
+    public static void WritePrefix(Span<byte> prefix, FrameKind kind, ReadOnlySpan<byte> header, ReadOnlySpan<byte> payload, ulong sequence, ulong nonce, byte minor = 0)
     {
         BinaryPrimitives.WriteUInt32LittleEndian(prefix, Frame.Magic);
         prefix[4] = Frame.VersionMajor;
-        prefix[5] = Frame.VersionMinor;
+        prefix[5] = minor;
         prefix[6] = (byte)kind;
         prefix[7] = 0;
         BinaryPrimitives.WriteUInt32LittleEndian(prefix[8..], (uint)header.Length);

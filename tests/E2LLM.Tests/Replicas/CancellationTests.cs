@@ -16,7 +16,7 @@ public sealed class CancellationTests
             using var whole = new ToyExecutor(8, new LayerRange(0, 8));
             var random = new Random(17);
             int cancelled = 0, finished = 0;
-            for (int round = 0; round < 20; round++)
+            for (int round = 0; round < 67; round++)
             {
                 await Task.WhenAll(Enumerable.Range(0, 15).Select(async i =>
                 {
@@ -51,7 +51,7 @@ public sealed class CancellationTests
                 }));
             }
 
-            Assert.True(finished > 100 && cancelled > 5, $"{finished} finished, {cancelled} cancelled");
+            Assert.True(finished > 300 && cancelled > 15, $"{finished} finished, {cancelled} cancelled");
             await AssertIdleAsync(dispatcher, cluster);
             Assert.Equal(Expected(3), await DispatcherTests.CollectAsync(dispatcher.Serve(DispatcherTests.Request(34, 20, new SamplingOptions { Temperature = 1, Seed = 3 }, 3))));
         }
@@ -143,24 +143,6 @@ public sealed class CancellationTests
         Assert.Equal(requests.Select(request => MemoryCluster.Reference(whole, request)), actual);
         await Assert.ThrowsAsync<ArgumentOutOfRangeException>(() => DispatcherTests.CollectAsync(dispatcher.Serve(DispatcherTests.Request(250, 30))));
         await Assert.ThrowsAsync<ArgumentOutOfRangeException>(() => DispatcherTests.CollectAsync(dispatcher.Serve(DispatcherTests.Request(4096, 1))));
-    }
-
-    [Fact]
-    public async Task Serve_FiveHundredRequests_HoldNoMoreAtTheEnd()
-    {
-        await using var cluster = new MemoryCluster { ChunkTokenCount = 32 };
-        await using (Dispatcher dispatcher = await StartAsync(cluster))
-        {
-            for (int round = 0; round < 10; round++)
-            {
-                List<int>[] results = await Task.WhenAll(Enumerable.Range(0, 50).Select(i =>
-                    DispatcherTests.CollectAsync(dispatcher.Serve(DispatcherTests.Request(1 + (i % 40), 6, new SamplingOptions { Temperature = 1, Seed = (ulong)i }, i)))));
-                Assert.Equal(Expected(7, 6), results[7]);
-                await AssertIdleAsync(dispatcher, cluster);
-            }
-        }
-
-        await cluster.AssertEmptyAsync();
     }
 
     private static Task<Dispatcher> StartAsync(MemoryCluster cluster) => cluster.DispatchAsync(

@@ -224,23 +224,13 @@ public sealed class ConnectionFaultTests
     private sealed record Ends(PipeReader Input, PipeWriter Output) : IDuplexPipe;
 
     /// <summary>Delivers nothing more once stalled, and swallows what is written, as a machine that was unplugged does.</summary>
-    private sealed class StallingStream(Stream inner) : Stream
+    private sealed class StallingStream(Stream inner) : PassingStream(inner)
     {
         public bool IsStalled { get; set; }
 
-        public override bool CanRead => true;
-
-        public override bool CanWrite => true;
-
-        public override bool CanSeek => false;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
         {
-            int count = await inner.ReadAsync(buffer, cancellationToken);
+            int count = await base.ReadAsync(buffer, cancellationToken);
             if (IsStalled)
             {
                 await Task.Delay(Timeout.InfiniteTimeSpan, cancellationToken);
@@ -250,26 +240,6 @@ public sealed class ConnectionFaultTests
         }
 
         public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) =>
-            IsStalled ? ValueTask.CompletedTask : inner.WriteAsync(buffer, cancellationToken);
-
-        public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-        public override void Flush()
-        {
-        }
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        protected override void Dispose(bool disposing)
-        {
-            inner.Dispose();
-            base.Dispose(disposing);
-        }
+            IsStalled ? ValueTask.CompletedTask : base.WriteAsync(buffer, cancellationToken);
     }
 }

@@ -38,6 +38,9 @@ internal sealed class MemoryCluster : IAsyncDisposable
     /// <summary>The same with the name of the device that opened the stream.</summary>
     public Func<string, string, Stream, Stream> WrapBetween { get; init; } = (_, _, stream) => stream;
 
+    /// <summary>Makes both ends of a connection secure; the second argument says whether it is the accepting one.</summary>
+    public Func<Stream, bool, Task<Stream>>? Secure { get; init; }
+
     public IEnumerable<StageHost> Hosts => _devices.Values.Select(device => device.Host);
 
     public StageHost this[string device] => _devices[device].Host;
@@ -192,7 +195,7 @@ internal sealed class MemoryCluster : IAsyncDisposable
         _owned.ForEach(owned => owned.Dispose());
     }
 
-    private ValueTask<Stream> ConnectAsync(string from, string peer, CancellationToken cancellationToken)
+    private async ValueTask<Stream> ConnectAsync(string from, string peer, CancellationToken cancellationToken)
     {
         if (!_devices.TryGetValue(peer, out Device? device) || device.IsDead || (_devices.TryGetValue(from, out Device? source) && source.IsDead))
         {
@@ -209,8 +212,14 @@ internal sealed class MemoryCluster : IAsyncDisposable
             source.Streams.Add(near);
         }
 
-        Task serving = device.Host.ServeAsync(far, CancellationToken.None);
-        return ValueTask.FromResult(WrapBetween(from, peer, Wrap(peer, near)));
+        if (Secure is { } secure)
+        {
+            _ = Task.Run(async () => await device.Host.ServeAsync(await secure(far, true), CancellationToken.None), CancellationToken.None);
+            return await secure(near, false);
+        }
+
+        _ = device.Host.ServeAsync(far, CancellationToken.None);
+        return WrapBetween(from, peer, Wrap(peer, near));
     }
 
     private sealed record Ends(PipeReader Input, PipeWriter Output) : IDuplexPipe;

@@ -32,7 +32,7 @@ internal sealed class FrameSender(Stream stream, TimeProvider clock)
 
         // Hello, Welcome and Reject precede the agreement on a nonce.
         ulong stamp = frame.Kind is FrameKind.Hello or FrameKind.Welcome or FrameKind.Reject ? 0 : nonce;
-        FrameWriter.WritePrefix(_buffer.AsSpan(_used), frame.Kind, frame.Header.Span, frame.Payload.Span, _sequence++, stamp);
+        FrameWriter.WritePrefix(_buffer.AsSpan(_used), frame.Kind, frame.Header.Span, frame.Payload.Span, _sequence++, stamp, frame.Minor);
         _used += Frame.PrefixBytes;
         await AppendAsync(frame.Header, progress, cancellationToken).ConfigureAwait(false);
         await AppendAsync(frame.Payload, progress, cancellationToken).ConfigureAwait(false);

@@ -8,6 +8,9 @@ internal readonly struct OutgoingFrame(FrameKind kind, byte[] header, byte[] pay
 {
     public FrameKind Kind => kind;
 
+    /// <summary>Lowest minor version that has all fields of the header.</summary>
+    public byte Minor { get; init; }
+
     public ReadOnlyMemory<byte> Header => header;
 
     public ReadOnlyMemory<byte> Payload => payload.AsMemory(0, payloadBytes);

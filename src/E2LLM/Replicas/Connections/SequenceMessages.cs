@@ -40,6 +40,9 @@ internal sealed record SequenceOpenMessage
     /// <summary>Keys of the prompt's whole pages: those that a stage kept need not be computed again.</summary>
     public IReadOnlyList<PageKey> Pages { get; init; } = [];
 
+    /// <summary>Trace that the stages' activities belong to (W3C traceparent); null where nobody traces. Since version 1.1.</summary>
+    public string? TraceParent { get; init; }
+
     /// <summary>The frame; its payload, recent tokens, logit bias and page keys, is empty for most.</summary>
     public OutgoingFrame ToFrame()
     {
@@ -53,7 +56,12 @@ internal sealed record SequenceOpenMessage
                 .Int32(target.Role.Layers.Start).Int32(target.Role.Layers.End).Byte((byte)((target.Role.HasEmbedding ? 1 : 0) | (target.Role.HasHead ? 2 : 0)));
         }
 
-        return SamplingFields.Frame(FrameKind.SequenceOpen, writer, RecentTokens, Sampling.LogitBias, Pages);
+        if (TraceParent is not null)
+        {
+            writer.String(TraceParent);
+        }
+
+        return SamplingFields.Frame(FrameKind.SequenceOpen, writer, RecentTokens, Sampling.LogitBias, Pages) with { Minor = (byte)(TraceParent is null ? 0 : 1) };
     }
 
     public static SequenceOpenMessage Read(in Frame frame)
@@ -80,12 +88,27 @@ internal sealed record SequenceOpenMessage
             targets.Add(new KvTarget(reader.String("peer"), reader.UInt64("session"), reader.UInt64("sequenceId"), StageRole.Read(ref reader)));
         }
 
+        string? trace = ReadTrace(ref reader, frame.Minor);
         reader.End(frame.Minor);
         (int[] recent, sampling, long read) = SamplingFields.ReadPayload(frame, sampling, known, recentCount, biasCount);
         return new SequenceOpenMessage
         {
             Sequence = sequence, CapacityTokenCount = capacity, PromptTokenCount = prompt, Imports = imports, TokenHash = hash, Sampling = sampling, Targets = targets,
-            KnownTokenCount = known, RecentTokens = recent, Pages = PageKeys.Read(frame with { Payload = frame.Payload.Slice(read) }, capacity),
+            KnownTokenCount = known, RecentTokens = recent, TraceParent = trace, Pages = PageKeys.Read(frame with { Payload = frame.Payload.Slice(read) }, capacity),
         };
+    }
+
+    private static string? ReadTrace(ref HeaderReader reader, byte minor)
+    {
+        if (minor < 1 || reader.RemainingBytes == 0)
+        {
+            return null;
+        }
+
+        long at = reader.Offset;
+        string trace = reader.String("traceParent", 64);
+        return System.Diagnostics.ActivityContext.TryParse(trace, null, out _)
+            ? trace
+            : throw new KvTransferException("traceParent", at, "traceParent is no W3C trace context.");
     }
 }

@@ -98,6 +98,7 @@ internal sealed partial class ReplicaDriver(ReplicaPlan plan, ReplicaOptions opt
                 PromptTokenCount = start.Imports || start.Targets.Count > 0 ? start.Prompt.Count : 0,
                 Imports = start.Imports,
                 TokenHash = start.TokenHash,
+                TraceParent = start.TraceParent,
                 Sampling = start.Sampling,
                 KnownTokenCount = start.Prompt.Count,
                 RecentTokens = start.Sampling.HasPenalties ? [.. start.Prompt.TakeLast(start.Sampling.PenaltyWindow)] : [],

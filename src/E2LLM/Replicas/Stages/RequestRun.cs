@@ -148,6 +148,7 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
         CapacityTokenCount = _promptCount,
         MaxNewTokenCount = tokens,
         EndsAt = served.Request.EndsAt,
+        TraceParent = served.TraceParent,
     };
 
     private static async Task<ReplicaSequence> OpenAsync(Replica replica, SequenceStart start, CancellationToken cancellationToken)

@@ -24,6 +24,9 @@ internal sealed record SequenceStart
     /// <summary>Whether the prompt's keys and values come from another replica.</summary>
     public bool Imports { get; init; }
 
+    /// <summary>Trace that the request belongs to; null where nobody traces.</summary>
+    public string? TraceParent { get; init; }
+
     /// <summary>Where the prompt's keys and values go as they are computed.</summary>
     public IReadOnlyList<KvTarget> Targets { get; init; } = [];
 }

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using E2LLM.KvCaching;
 using E2LLM.Replicas.Connections;
 using E2LLM.Transfer;
@@ -42,6 +43,9 @@ internal sealed class StageSequence : IDisposable
 
     /// <summary>Where the first step began: the positions before it were kept from earlier sequences. Touched on the stage loop.</summary>
     public int StartPosition { get; private set; } = -1;
+
+    /// <summary>From opening to closing, in the request's trace; null where nobody traces. Stopped by <see cref="Dispose"/>.</summary>
+    public Activity? Activity { get; init; }
 
     /// <summary>Timestamp of the opening.</summary>
     public long OpenedAt { get; init; }
@@ -109,6 +113,7 @@ internal sealed class StageSequence : IDisposable
             _disposed = true;
             Import?.Close();
             Cache.Dispose();
+            Activity?.SetTag("kv_bytes_sent", SentBytes).Dispose();
         }
     }
 }

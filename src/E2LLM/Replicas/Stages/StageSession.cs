@@ -98,7 +98,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
 
             cache.Reserve(open.CapacityTokenCount);
             KvImport? import = open.Imports ? new KvImport(cache, host.MessageHeader(open.Sequence, _executor.Role.Layers, open), host.Codecs) : null;
-            var sequence = new StageSequence(open, cache, import) { IsReady = import is null, OpenedAt = host.Connections.TimeProvider.GetTimestamp() };
+            var sequence = new StageSequence(open, cache, import) { IsReady = import is null, OpenedAt = host.Connections.TimeProvider.GetTimestamp(), Activity = Telemetry.StartStage(open.TraceParent, host.Name, open.Imports, open.KnownTokenCount) };
             _sequences.Add(open.Sequence, sequence);
             if (import is not null)
             {
