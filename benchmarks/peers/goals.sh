@@ -4,7 +4,7 @@
 # For three shapes in four types on a quiet machine: call it again and again with the same arguments until the exit code is 0 (3 means that rows are left); each
 # call ends within about 3 minutes, finished rows are kept in benchmarks/peers/goals.json, all together take about 20 minutes:
 #   until bash benchmarks/peers/goals.sh models/*.gguf; do test $? -eq 3 || break; done
-# Start again by deleting goals.json. Needs what run.sh needs; E2LLM_SKIP_BUILD=1 takes what is built already.
+# With --pairs 2 about a third less. Start again by deleting goals.json. Needs what run.sh needs; E2LLM_SKIP_BUILD=1 takes what is built already.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if [ ! -d "$here/node_modules/koffi" ] || [ ! -d "$here/node_modules/@node-llama-cpp/linux-x64" ]; then
