@@ -8,7 +8,7 @@ using E2LLM.Weights;
 
 namespace E2LLM.Samples.EdgeCluster.Fidelity;
 
-/// <summary>Profiles a stage alone, in a process like the one that will serve it: its layers, with embedding and head, one thread, rests between passes as in a pipeline.</summary>
+/// <summary>Profiles a stage alone, in a process like the one that will serve it: its layers, with embedding and head, one thread, rests between passes as in a pipeline, and caches that other stages' work has passed through meanwhile.</summary>
 internal static class ProfileProgram
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(120);
@@ -25,7 +25,6 @@ internal static class ProfileProgram
             BatchSizes = [1, 3, 8],
             RepeatCount = 11,
             RestSeconds = 0.005,
-            EvictionBytes = 0,
             TimeProvider = ThreadClock.Instance,
         };
         using GgufFile file = GgufFile.Open(settings.ModelPath);
