@@ -1,7 +1,8 @@
 using System.Globalization;
 using E2LLM.Benchmarks;
+using E2LLM.Benchmarks.KvTransfer;
 
-// Usage: E2LLM.Benchmarks kernels [TYPE,...] | attention | rows | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]] | serve FILE.gguf
+// Usage: E2LLM.Benchmarks kernels [TYPE,...] | attention | rows | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]] | serve FILE.gguf | kv-transfer OUT.md TEXT MODEL.gguf...
 CultureInfo.DefaultThreadCurrentCulture = CultureInfo.InvariantCulture;
 switch (args)
 {
@@ -17,11 +18,14 @@ switch (args)
     case ["serve", string served]:
         ModelServer.Run(served, Console.In, Console.Out);
         return 0;
+    case ["kv-transfer", string output, string text, .. var models]:
+        KvTransferReport.Run(output, text, models);
+        return 0;
     case ["model", string path, .. var rest]:
         int[] numbers = [.. rest.Select(text => int.Parse(text, CultureInfo.InvariantCulture))];
         ModelBenchmark.Run(path, numbers.ElementAtOrDefault(0) is > 0 and var t ? t : 1, numbers.ElementAtOrDefault(1) is > 0 and var p ? p : 128, numbers.ElementAtOrDefault(2) is > 0 and var g ? g : 32);
         return 0;
     default:
-        Console.Error.WriteLine("Usage: E2LLM.Benchmarks kernels [TYPE,...] | attention | rows | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]] | serve FILE.gguf");
+        Console.Error.WriteLine("Usage: E2LLM.Benchmarks kernels [TYPE,...] | attention | rows | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]] | serve FILE.gguf | kv-transfer OUT.md TEXT MODEL.gguf...");
         return 2;
 }

@@ -11,11 +11,38 @@ internal static unsafe class KvBlockTransposition
     {
         KvCacheLayout layout = cache.Layout;
         int blockTokens = layout.BlockTokenCount;
+        bool hasTiles = direction.IsKeys && layout.ElementBytes == sizeof(ushort) && layout.HeadDim % KeyTiles.Size == 0 && KeyTiles.IsSupported;
         for (int done = 0; done < count; done++)
         {
             int position = firstToken + done;
+            if (hasTiles && count - done >= KeyTiles.Size && blockTokens - (position % blockTokens) >= KeyTiles.Size)
+            {
+                CopyKeyTiles(layout, (ushort*)cache.LayerPointer(layer, position / blockTokens) + (position % blockTokens), (ushort*)(canonical + ((long)done * layout.TokenBytes)), direction.ToCache);
+                done += KeyTiles.Size - 1;
+                continue;
+            }
+
             byte* data = cache.LayerPointer(layer, position / blockTokens) + (direction.IsKeys ? 0 : layout.ValuesOffset);
             CopyPosition(layout, data, position % blockTokens, canonical + ((long)done * layout.TokenBytes), direction);
+        }
+    }
+
+    /// <summary>Copies the keys of 8 positions of one block, all heads, in tiles.</summary>
+    private static void CopyKeyTiles(KvCacheLayout layout, ushort* stored, ushort* canonical, bool toCache)
+    {
+        int channels = layout.KvHeadCount * layout.HeadDim;
+        for (int channel = 0; channel < channels; channel += KeyTiles.Size)
+        {
+            // Heads follow each other without a gap in both layouts, so channels count through.
+            ushort* tile = stored + ((nint)channel * layout.BlockTokenCount);
+            if (toCache)
+            {
+                KeyTiles.Transpose(canonical + channel, channels, tile, layout.BlockTokenCount);
+            }
+            else
+            {
+                KeyTiles.Transpose(tile, layout.BlockTokenCount, canonical + channel, channels);
+            }
         }
     }
 

@@ -7,5 +7,6 @@ internal static class FuzzTargets
     [
         new GgufTarget(),
         new TokenizerTarget(),
+        new KvMessageTarget(),
     ];
 }

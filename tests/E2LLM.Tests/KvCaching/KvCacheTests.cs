@@ -10,6 +10,28 @@ public sealed class KvCacheTests
     };
 
     [Theory]
+    [InlineData(64), InlineData(8), InlineData(12)]
+    public void ReadKeys_ManyPositionsAtOnce_AreThoseReadOneByOne(int headDim)
+    {
+        using var pool = new KvCachePool(new KvCacheLayout(new LayerRange(0, 1), 3, headDim, KvElementType.F16), 4);
+        using KvCache cache = pool.CreateSequence();
+        cache.Reserve(200);
+        int tokenBytes = pool.Layout.TokenBytes;
+        byte[] written = new byte[190 * tokenBytes], one = new byte[tokenBytes], all = new byte[written.Length];
+        new Random(2).NextBytes(written);
+        cache.WriteKeys(0, 5, 190, written);
+        for (int i = 0; i < 190; i++)
+        {
+            cache.ReadKeys(0, 5 + i, 1, one);
+            Assert.Equal(written[(i * tokenBytes)..((i + 1) * tokenBytes)], one);
+            cache.WriteKeys(0, 5 + i, 1, one);
+        }
+
+        cache.ReadKeys(0, 5, 190, all);
+        Assert.Equal(written, all);
+    }
+
+    [Theory]
     [MemberData(nameof(Layouts))]
     public void WriteThenRead_AnyRange_GivesTheSameBytes(KvElementType type, int headDim)
     {

@@ -19,7 +19,7 @@ internal static unsafe class ExponentCode
     /// <summary>Elements of a block: positions fit 16 bits, and block and code stay in the nearest cache.</summary>
     internal const int BlockElements = 4096;
 
-    private const int HeaderBytes = 4, EscapeBytes = 3, WindowExponents = 15, SampleStep = 8, FewElements = 1024;
+    private const int HeaderBytes = 4, EscapeBytes = 3, WindowExponents = 15, SampleStep = 7, FewElements = 1024;
 
     /// <summary>More escapes than one in this many elements and the code gains too little: the block is refused.</summary>
     private const int ElementsPerEscape = 8;
