@@ -3,7 +3,7 @@ using System.Globalization;
 using System.Text;
 using E2LLM.Planning.Report;
 
-// Writes benchmarks/PLANNING.md and its pictures. --data DIR: folder with helix/; --fuzz N: so many random inputs (default 20000); --only 1,4: those parts only, to the console.
+// Writes benchmarks/PLANNING.md and its pictures. --data DIR: folder with helix/; --fuzz N: so many random inputs (default 20000); --fuzz-from N: beginning with the Nth; --only 1,4: those parts only, the others stay as the file has them.
 string data = Argument("--data") ?? Path.Combine("..", "shared", "data", "traces");
 int fuzz = int.Parse(Argument("--fuzz") ?? "20000", CultureInfo.InvariantCulture);
 string[]? only = Argument("--only")?.Split(',');
@@ -16,26 +16,29 @@ text.AppendLine("links, any group size, devices may stay unused. The searches ru
 (string Name, Action<StringBuilder> Write)[] parts =
 [
     ("1", ExactPart.Enumeration), ("2", out2 => ScalePart.Write(out2, folder)), ("3", out3 => GeneticPart.Write(out3, folder)),
-    ("4", out4 => HelixPart.Write(out4, data)), ("5", LossPart.Write), ("6", RobustPart.Write), ("7", out7 => ExactPart.Fuzz(out7, fuzz)),
+    ("4", out4 => HelixPart.Write(out4, data)), ("5", LossPart.Write), ("6", RobustPart.Write), ("7", out7 => ExactPart.Fuzz(out7, int.Parse(Argument("--fuzz-from") ?? "0", CultureInfo.InvariantCulture), fuzz)),
 ];
+string file = Path.Combine(folder, "PLANNING.md");
+string[] before = File.Exists(file) ? File.ReadAllText(file).Split("\n## ") : [];
 foreach ((string name, Action<StringBuilder> write) in parts)
 {
+    int from = text.Length;
     if (only is null || only.Contains(name))
     {
         var watch = Stopwatch.StartNew();
-        int from = text.Length;
         write(text);
-        text.AppendLine();
         Console.WriteLine(text.ToString(from, text.Length - from));
         Console.Error.WriteLine($"part {name}: {watch.Elapsed.TotalSeconds:F1} s");
     }
+    else if (Array.Find(before, part => part.StartsWith($"{name}. ", StringComparison.Ordinal)) is { } kept)
+    {
+        text.AppendLine($"## {kept.Trim()}");
+    }
+
+    text.AppendLine();
 }
 
-if (only is null)
-{
-    File.WriteAllText(Path.Combine(folder, "PLANNING.md"), text.ToString().ReplaceLineEndings("\n"));
-}
-
+File.WriteAllText(file, text.ToString().TrimEnd().ReplaceLineEndings("\n") + "\n");
 return 0;
 
 string? Argument(string name)

@@ -113,5 +113,5 @@ public sealed record MeasuredProfile
     }
 
     private static double Line(double x0, double y0, double x1, double y1, double x) =>
-        x1 == x0 ? Math.Max(y0, y1) : y0 + ((y1 - y0) * (x - x0) / (x1 - x0));
+        x1 == x0 ? Math.Max(y0, y1) : y0 + ((y1 - y0) * ((x - x0) / (x1 - x0)));
 }

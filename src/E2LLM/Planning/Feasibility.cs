@@ -14,9 +14,9 @@ internal static class Feasibility
             return new Infeasible { Constraint = "input", At = problem.At, Message = problem.Message };
         }
 
-        if (model.LayerCount == 0 || model.ContextLength < 1)
+        if (ModelCheck.Find(model) is { } bad)
         {
-            return new Infeasible { Constraint = "input", At = "model", Message = "The model has no layers or no context." };
+            return new Infeasible { Constraint = "input", At = bad.At, Message = bad.Message };
         }
 
         double prompt = workload.PromptTokens.Min, output = workload.OutputTokens.Min;

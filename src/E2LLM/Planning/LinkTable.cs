@@ -128,7 +128,10 @@ internal sealed class LinkTable
         return speed > 0 ? new NetworkLink(speed, roundTrip) : new NetworkLink(double.PositiveInfinity, 0);
     }
 
-    /// <summary>A number that is the same for devices whose links are alike, whatever they are called: the links' mean inverse speed plus round trip.</summary>
+    /// <summary>
+    /// A number that is the same for devices whose links are alike, whatever they are called: the sum of inverse speed and round trip over the links that leave it, and over those that come, weighed so that devices which
+    /// only differ in the direction of their links differ.
+    /// </summary>
     public double Signature(int device)
     {
         if (links is null)
@@ -136,23 +139,21 @@ internal sealed class LinkTable
             return 0;
         }
 
-        var values = new double[2 * count];
+        var leaving = new double[count];
+        var coming = new double[count];
         for (int other = 0; other < count; other++)
         {
             if (other != device)
             {
-                values[2 * other] = this[device, other] is { } there ? (1 / there.BytesPerSecond) + there.RoundTripSeconds : 1e9;
-                values[(2 * other) + 1] = this[other, device] is { } back ? (1 / back.BytesPerSecond) + back.RoundTripSeconds : 1e9;
+                leaving[other] = this[device, other] is { } there ? (1 / there.BytesPerSecond) + there.RoundTripSeconds : 1e9;
+                coming[other] = this[other, device] is { } back ? (1 / back.BytesPerSecond) + back.RoundTripSeconds : 1e9;
             }
         }
 
-        Array.Sort(values);
-        double sum = 0;
-        foreach (double value in values)
-        {
-            sum += value;
-        }
-
-        return sum;
+        // Sorted, so that the sum does not depend on the order of the devices by a rounding either.
+        Array.Sort(leaving);
+        Array.Sort(coming);
+        const double comingWeight = 1.6180339887;
+        return leaving.Sum() + (comingWeight * coming.Sum());
     }
 }

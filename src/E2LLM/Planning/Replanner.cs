@@ -51,9 +51,12 @@ public static class Replanner
         var assembler = new PlanAssembler(problem);
         List<ReplicaDraft> whole = Whole(current, problem, assembler);
         var candidates = new List<DeploymentPlan> { MoveLess(full.Plan, current, problem, assembler) };
-        foreach (int freed in Subsets(whole.Count))
+        int[] sets = [.. Subsets(whole.Count)];
+        for (int i = 0; i < sets.Length; i++)
         {
+            int freed = sets[i];
             cancellationToken.ThrowIfCancellationRequested();
+            progress?.Report(new PlanningProgress("plans around what runs", (double)i / sets.Length, candidates.Max(plan => plan.Predicted.RequestsPerSecond), double.PositiveInfinity));
             if (Around(whole, freed, problem, assembler, cancellationToken) is { } plan)
             {
                 candidates.Add(MoveLess(plan, current, problem, assembler));
@@ -61,6 +64,11 @@ public static class Replanner
         }
 
         double best = candidates.Max(plan => plan.Predicted.RequestsPerSecond);
+        if (FewestMoves.Find(problem, assembler, current, best * capacityShare, cancellationToken) is { } few)
+        {
+            candidates.Add(few);
+        }
+
         DeploymentPlan chosen = candidates
             .Where(plan => plan.Predicted.RequestsPerSecond >= best * capacityShare)
             .OrderBy(plan => PlanDifference.MovedBytes(current, plan, model))
@@ -162,6 +170,9 @@ public static class Replanner
         }
 
         DeploymentPlan? best = null;
+
+        // Devices, rates and groups are the same for all flips; only whether a mixed replica may be added differs.
+        var parts = new Dictionary<bool, (PlanningProblem Part, IGroupRates Rates, PatternTable? Table)>();
         foreach (List<ReplicaDraft> roles in Flips(kept, problem, assembler))
         {
             double prefill = 0, decode = 0;
@@ -177,11 +188,16 @@ public static class Replanner
             if (free.Length > 0)
             {
                 bool mixed = problem.Options.AllowMixed && !roles.Exists(draft => draft.Role == ReplicaRole.Mixed);
-                var part = new PlanningProblem(problem, free, mixed);
-                IGroupRates rates = part.LinksUniform ? new GroupRates(part) : new LinkAwareRates(part, cancellation);
-                if (ExactSearch.TryRun(part, rates, null, cancellation, prefill, decode, 1 << MaxPart) is { } outcome)
+                if (!parts.TryGetValue(mixed, out (PlanningProblem Part, IGroupRates Rates, PatternTable? Table) known))
                 {
-                    drafts.AddRange(new PlanAssembler(part).Drafts(outcome.Groups, rates));
+                    var part = new PlanningProblem(problem, free, mixed);
+                    IGroupRates rates = part.LinksUniform ? new GroupRates(part) : new LinkAwareRates(part, cancellation);
+                    parts[mixed] = known = (part, rates, ExactSearch.Table(part, rates, 1 << MaxPart, cancellation));
+                }
+
+                if (ExactSearch.TryRun(known.Part, known.Rates, null, cancellation, prefill, decode, 1 << MaxPart, known.Table) is { } outcome)
+                {
+                    drafts.AddRange(new PlanAssembler(known.Part).Drafts(outcome.Groups, known.Rates));
                 }
             }
 

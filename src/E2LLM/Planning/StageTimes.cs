@@ -11,6 +11,9 @@ internal sealed class StageTimes
     /// <summary>Nothing takes less: keeps the rates of absurdly fast devices finite.</summary>
     public const double LeastSeconds = 1e-12;
 
+    /// <summary>What takes longer does not count as done: keeps the rates of absurdly slow devices numbers that can be divided.</summary>
+    public const double MostSeconds = 1e100;
+
     private readonly WorkloadSummary work;
     private readonly ModelCost model;
 

@@ -42,6 +42,39 @@ public sealed class ReplannerTests
     }
 
     [Fact]
+    public void Replan_ADeviceLost_MovesNearTheFewestBytesOfAnyPlan()
+    {
+        int losses = 0, few = 0;
+        PlannerOptions options = Options with { MaxDecodeSlots = 4, ExplainMemory = false };
+        for (ulong seed = 501; seed <= 504; seed++)
+        {
+            var random = new RandomInstances(seed);
+            Cluster cluster = random.Cluster(5, 0.4);
+            ModelCost model = random.Model(5);
+            Workload workload = random.Workload();
+            if (DeploymentPlanner.Plan(cluster, model, workload, options).Plan is not { } plan)
+            {
+                continue;
+            }
+
+            foreach (DeviceProfile lost in cluster.Devices)
+            {
+                Cluster left = cluster with { Devices = [.. cluster.Devices.Where(device => device != lost)] };
+                ReplanResult result = Replanner.Replan(plan, left, model, workload, options);
+                if (result.Result.IsFeasible)
+                {
+                    losses++;
+                    long fewest = MoveEnumeration.FewestBytes(plan, left, model, workload, options, 0.95 * result.FullPlanCapacity);
+                    Assert.True(result.MovedBytes >= fewest, $"seed {seed}, {lost.Name}");
+                    few += result.MovedBytes <= 1.3 * fewest ? 1 : 0;
+                }
+            }
+        }
+
+        Assert.True(losses >= 8 && few >= losses - 1, $"{few} of {losses}");
+    }
+
+    [Fact]
     public void Replan_NothingChanged_MovesNothing()
     {
         var random = new RandomInstances(3);

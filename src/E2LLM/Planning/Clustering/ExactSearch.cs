@@ -30,7 +30,7 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
     /// </summary>
     public static SearchOutcome? TryRun(
         PlanningProblem problem, IGroupRates rates, IProgress<PlanningProgress>? progress, CancellationToken cancellation,
-        double basePrefill = 0, double baseDecode = 0, int maxStates = MaxStates)
+        double basePrefill = 0, double baseDecode = 0, int maxStates = MaxStates, PatternTable? known = null)
     {
         var states = ClassStates.TryCreate(Array.ConvertAll(problem.Classes, item => item.Devices.Length), maxStates);
         if (states is null)
@@ -38,11 +38,10 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
             return null;
         }
 
-        // Optimistic rates of the groups that were taken are corrected, and the search repeated, until all are real. What it then finds is best, and its
-        // bound holds, since the rates of all other groups are still no less than the real ones.
+        // Optimistic rates of the groups taken are corrected, and the search repeated, until all are real; those of other groups are still no less than real.
         while (true)
         {
-            SearchOutcome outcome = new ExactSearch(problem, rates, states, basePrefill, baseDecode).Run(progress, cancellation);
+            SearchOutcome outcome = new ExactSearch(problem, rates, states, basePrefill, baseDecode).Run(progress, known, cancellation);
             bool real = true;
             foreach (GroupPick pick in outcome.Groups)
             {
@@ -56,9 +55,14 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
         }
     }
 
-    public SearchOutcome Run(IProgress<PlanningProgress>? progress, CancellationToken cancellation)
+    /// <summary>The groups of a problem for several searches of it; null where they change as rates are corrected, or are too many.</summary>
+    public static PatternTable? Table(PlanningProblem problem, IGroupRates rates, int maxStates, CancellationToken cancellation) => problem.LinksUniform
+        && ClassStates.TryCreate(Array.ConvertAll(problem.Classes, item => item.Devices.Length), maxStates) is { } states
+            ? PatternTable.Build(states, rates, problem.MaxStageCount, null, cancellation) : null;
+
+    private SearchOutcome Run(IProgress<PlanningProgress>? progress, PatternTable? known, CancellationToken cancellation)
     {
-        PatternTable table = PatternTable.Build(
+        PatternTable table = known ?? PatternTable.Build(
             states, rates, problem.MaxStageCount, done => progress?.Report(new PlanningProgress("groups", done, 0, double.PositiveInfinity)), cancellation);
         int all = states.Count - 1;
         List<WeightedPartition> weights = CuttingPlanes(table, all, cancellation);
@@ -94,8 +98,7 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
         return new SearchOutcome(picks, value, Math.Max(bound, value), tried);
     }
 
-    private bool Enough(List<Pattern> groups) => wanted <= 1
-        || (groups.Count(item => item.IsPrefill) >= wanted && groups.Count(item => !item.IsPrefill) >= wanted);
+    private bool Enough(List<Pattern> groups) => wanted <= 1 || (groups.Count(item => item.IsPrefill) >= wanted && groups.Count(item => !item.IsPrefill) >= wanted);
 
     private double Base(WeightedPartition weight) => (weight.Weight * basePrefill) + ((1 - weight.Weight) * baseDecode);
 

@@ -100,13 +100,13 @@ internal sealed partial class ThresholdSplit
         if (table.IsPrefill)
         {
             double busiest = Math.Max(Math.Max(slowest, port), StageTimes.LeastSeconds);
-            return 1 / busiest;
+            return busiest < StageTimes.MostSeconds ? 1 / busiest : 0;
         }
 
         int micro = Math.Min(stages, table.LeastSlots);
         double cycle = Math.Max(sum + Hops(table, stages), micro * Math.Max(slowest, stages > 1 ? table.HopBusy : 0));
         cycle = Math.Max(cycle, StageTimes.LeastSeconds);
-        if (!(cycle <= maxCycle))
+        if (!(cycle <= maxCycle) || cycle > StageTimes.MostSeconds)
         {
             return 0;
         }
