@@ -39,11 +39,17 @@ public static class Telemetry
     /// <summary>Counter: connections that ended because the peer was lost. Tags: <see cref="PeerTag"/>, <see cref="ReasonTag"/>.</summary>
     public const string PeerLost = "e2llm.peer.lost";
 
+    /// <summary>
+    /// Histogram, seconds: a request from its start to its end, however it ended. This and the next two follow OpenTelemetry's conventions for generative AI (status Development), are
+    /// recorded by generators and dispatchers, and have the tags <see cref="OperationTag"/>, <see cref="ProviderTag"/>, <see cref="ModelTag"/>, and <see cref="ErrorTag"/> where it failed.
+    /// </summary>
+    public const string RequestDuration = "gen_ai.server.request.duration";
+
     /// <summary>Histogram, seconds: time to first token of a request, waiting included.</summary>
-    public const string TimeToFirstToken = "e2llm.request.ttft";
+    public const string TimeToFirstToken = "gen_ai.server.time_to_first_token";
 
     /// <summary>Histogram, seconds: time per output token after the first, one value for each request.</summary>
-    public const string TimePerOutputToken = "e2llm.request.tpot";
+    public const string TimePerOutputToken = "gen_ai.server.time_per_output_token";
 
     /// <summary>Counter: requests continued elsewhere after a loss.</summary>
     public const string Recoveries = "e2llm.request.recoveries";
@@ -69,6 +75,18 @@ public static class Telemetry
     /// <summary>Tag: tokens of a step: <c>1</c>, <c>2-8</c>, <c>9-64</c> or <c>65+</c>.</summary>
     public const string TokensTag = "tokens";
 
+    /// <summary>Tag: what was asked, always <c>text_completion</c>: chat is written as a text before it comes here.</summary>
+    public const string OperationTag = "gen_ai.operation.name";
+
+    /// <summary>Tag: always <c>e2llm</c>.</summary>
+    public const string ProviderTag = "gen_ai.provider.name";
+
+    /// <summary>Tag: the model's name in its file.</summary>
+    public const string ModelTag = "gen_ai.request.model";
+
+    /// <summary>Tag: type of the exception that ended a request.</summary>
+    public const string ErrorTag = "error.type";
+
     internal static readonly ActivitySource Activities = new(SourceName);
 
     internal static readonly Meter Meter = new(SourceName);
@@ -85,9 +103,14 @@ public static class Telemetry
 
     internal static readonly Counter<long> PeerLostCounter = Meter.CreateCounter<long>(PeerLost);
 
-    internal static readonly Histogram<double> TtftHistogram = Meter.CreateHistogram<double>(TimeToFirstToken, "s");
+    internal static readonly Histogram<double> RequestHistogram = Seconds(
+        RequestDuration, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92);
 
-    internal static readonly Histogram<double> TpotHistogram = Meter.CreateHistogram<double>(TimePerOutputToken, "s");
+    internal static readonly Histogram<double> TtftHistogram = Seconds(
+        TimeToFirstToken, 0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10);
+
+    internal static readonly Histogram<double> TpotHistogram = Seconds(
+        TimePerOutputToken, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5);
 
     internal static readonly Counter<long> RecoveryCounter = Meter.CreateCounter<long>(Recoveries);
 
@@ -108,4 +131,8 @@ public static class Telemetry
 
     /// <summary>Few values, so that the tag does not multiply series.</summary>
     internal static string TokensBucket(int tokens) => tokens switch { 1 => "1", <= 8 => "2-8", <= 64 => "9-64", _ => "65+" };
+
+    /// <summary>A histogram with the bucket boundaries that the conventions advise.</summary>
+    private static Histogram<double> Seconds(string name, params double[] boundaries) =>
+        Meter.CreateHistogram(name, "s", advice: new InstrumentAdvice<double> { HistogramBucketBoundaries = boundaries });
 }

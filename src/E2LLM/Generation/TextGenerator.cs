@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using E2LLM.Diagnostics;
 using E2LLM.Execution;
 using E2LLM.Gguf;
 using E2LLM.Sampling;
@@ -112,7 +113,7 @@ public sealed class TextGenerator : IDisposable
                 $"A prompt of {promptIds.Count} tokens with at most {options.MaxTokenCount} more needs {_loop.Admission.BlocksFor(capacity)} KV blocks; there are {_loop.Admission.BlockCount}.", nameof(promptIds));
         }
 
-        return Stream([.. promptIds], options, capacity, ct);
+        return RequestMetrics.Measure(Stream([.. promptIds], options, capacity, ct), Shape.Name, TimeProvider.System, ct);
     }
 
     /// <summary>Ends running generations with <see cref="OperationCanceledException"/>, then frees everything.</summary>

@@ -206,6 +206,9 @@ public sealed class Dispatcher : IAsyncDisposable
         }
     }
 
+    /// <summary>Name of the model that the replicas hold.</summary>
+    internal string ModelName => Replicas is [Replica any, ..] ? any.Model.Shape.Name : "";
+
     /// <summary>Tokens that the model's context has room for behind a prompt.</summary>
     private int ContextRoom(int promptCount)
     {

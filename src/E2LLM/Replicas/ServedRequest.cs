@@ -72,7 +72,7 @@ public sealed class ServedRequest : IAsyncEnumerable<int>
         TraceParent = (activity ?? Activity.Current) is { IdFormat: ActivityIdFormat.W3C } current ? current.Id : null;
         try
         {
-            await foreach (TokenChoice token in _dispatcher.RunAsync(this, cancellationToken).ConfigureAwait(false))
+            await foreach (TokenChoice token in RequestMetrics.Measure(_dispatcher.RunAsync(this, cancellationToken), _dispatcher.ModelName, _clock, cancellationToken).ConfigureAwait(false))
             {
                 CountToken();
                 yield return token;
@@ -99,16 +99,6 @@ public sealed class ServedRequest : IAsyncEnumerable<int>
     private void Publish(Activity? activity)
     {
         RequestReport report = Report;
-        if (report.OutputTokenCount > 0)
-        {
-            Telemetry.TtftHistogram.Record(report.TtftSeconds);
-        }
-
-        if (report.OutputTokenCount > 1)
-        {
-            Telemetry.TpotHistogram.Record(report.TpotSeconds);
-        }
-
         activity?.SetTag("prefill", report.PrefillReplica)
             .SetTag("decode", report.DecodeReplica)
             .SetTag("prompt_tokens", report.PromptTokenCount)
