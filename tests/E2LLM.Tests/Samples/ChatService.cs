@@ -6,7 +6,7 @@ using E2LLM.Tests.Support;
 
 namespace E2LLM.Tests.Samples;
 
-/// <summary><c>06-ChatInAspNetCore</c> as a process on a free port of the loopback interface.</summary>
+/// <summary>A web service, usually <c>06-ChatInAspNetCore</c>, as a process on a free port of the loopback interface.</summary>
 internal sealed class ChatService : IAsyncDisposable
 {
     public const string Model = "tinytales-3.9m";
@@ -27,11 +27,15 @@ internal sealed class ChatService : IAsyncDisposable
 
     public HttpClient Http { get; }
 
-    /// <summary>Starts it and waits until it is healthy.</summary>
-    public static async Task<ChatService> StartAsync(params (string Name, string Value)[] environment)
+    /// <summary>Starts the sample and waits until it is healthy.</summary>
+    public static Task<ChatService> StartAsync(params (string Name, string Value)[] environment) =>
+        StartAsync([SampleRun.Assembly("06-ChatInAspNetCore"), "--Logging:LogLevel:Default=Warning"], "/health", environment);
+
+    /// <summary>Starts another web service and waits until a path of it answers.</summary>
+    public static async Task<ChatService> StartAsync(IEnumerable<string> program, string path, params (string Name, string Value)[] environment)
     {
         var address = new Uri($"http://127.0.0.1:{FreePort()}");
-        var start = new ProcessStartInfo("dotnet", [SampleRun.Assembly("06-ChatInAspNetCore"), "--urls", address.ToString(), "--Logging:LogLevel:Default=Warning"])
+        var start = new ProcessStartInfo("dotnet", [.. program, "--urls", address.ToString()])
         {
             RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false,
         };
@@ -46,7 +50,7 @@ internal sealed class ChatService : IAsyncDisposable
         {
             try
             {
-                Assert.Equal("Healthy", await service.Http.GetStringAsync(new Uri("/health", UriKind.Relative), limit.Token));
+                await service.Http.GetStringAsync(new Uri(path, UriKind.Relative), limit.Token);
                 return service;
             }
             catch (HttpRequestException) when (!service.process.HasExited)

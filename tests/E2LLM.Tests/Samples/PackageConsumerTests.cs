@@ -87,6 +87,45 @@ public sealed class PackageConsumerTests
         Assert.False(File.Exists(Path.Combine(folder, "trimmed", "System.Private.Xml.dll")), "nothing was trimmed");
     }
 
+    [Fact]
+    public async Task Packages_InAProjectFromTheWebTemplate_StreamAnAnswer()
+    {
+        // What the README tells a newcomer to do, step by step.
+        using PackageFeed feed = await PackageFeed.PackAsync("src/E2LLM", "src/E2LLM.Extensions.AI");
+        string folder = Path.Combine(feed.Folder, "App");
+        (await SampleRun.OfProgram("dotnet", ["new", "web", "-o", folder, "--no-restore"], feed.Folder, feed.Environment)).Succeeded();
+        await File.WriteAllTextAsync(Path.Combine(folder, "nuget.config"), """
+            <configuration><packageSources><add key="packed" value="../feed" /></packageSources></configuration>
+            """);
+        SampleRun add = await SampleRun.OfProgram("dotnet", ["add", "package", "E2LLM.Extensions.AI", "--version", feed.Version], folder, feed.Environment);
+        if (IsUnavailable(add))
+        {
+            Console.WriteLine("skipped: the packages' dependencies cannot be restored: no package source answers");
+            return;
+        }
+
+        add.Succeeded();
+        File.Copy(Repository.PathOf("samples/WebSnippet/Program.cs"), Path.Combine(folder, "Program.cs"), overwrite: true);
+        (await SampleRun.OfProgram("dotnet", ["build", "-v", "q"], folder, feed.Environment)).Succeeded();
+        string program = Path.Combine(folder, "bin/Debug/net10.0/App.dll");
+        SampleRun withoutModel = await SampleRun.OfProgram("dotnet", [program, "--urls", "http://127.0.0.1:0", "--Model", "nowhere.gguf"], folder);
+        Assert.NotEqual(0, withoutModel.ExitCode);
+        Assert.Contains("ModelPath names no file", withoutModel.Out + withoutModel.Error, StringComparison.Ordinal);
+
+        await using ChatService app = await ChatService.StartAsync([program, "--Model", ToolRun.Q8Model], "/ask?text=Hello");
+        string events = await app.Http.GetStringAsync(new Uri("/ask?text=Once%20upon%20a%20time", UriKind.Relative));
+        string[] pieces = [.. events.Split("\n\n", StringSplitOptions.RemoveEmptyEntries).Select(piece => piece["data: ".Length..])];
+        Assert.True(pieces.Length > 20, events);
+        using TextGenerator alone = TextGenerator.Load(ToolRun.Q8Model);
+        var expected = new List<string>();
+        await foreach (GeneratedToken token in alone.GenerateAsync("Once upon a time", new GenerationOptions { MaxTokenCount = 10 }))
+        {
+            expected.Add(token.Text);
+        }
+
+        Assert.Equal(expected[..9], pieces[..9]);
+    }
+
     private static async Task WriteProjectAsync(string folder, string version)
     {
         Directory.CreateDirectory(folder);

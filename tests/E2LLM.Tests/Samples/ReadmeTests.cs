@@ -12,7 +12,7 @@ public sealed partial class ReadmeTests
     [Fact]
     public void Examples_EachBlock_StandsInACompiledSnippet()
     {
-        string[] sources = [.. Repository.Files("samples/Snippets", "*.cs").Select(file => WithoutIndentation(File.ReadAllText(file)))];
+        string[] sources = [.. Repository.Files("samples/Snippets", "*.cs").Concat(Repository.Files("samples/WebSnippet", "*.cs")).Select(file => WithoutIndentation(File.ReadAllText(file)))];
         string[] blocks = [.. Block().Matches(Readme).Where(block => block.Groups["language"].Value == "csharp").Select(block => WithoutIndentation(block.Groups["text"].Value))];
         Assert.True(blocks.Length >= 4);
         Assert.All(blocks, block => Assert.Contains(sources, source => source.Contains(block, StringComparison.Ordinal)));
