@@ -7,7 +7,7 @@ namespace E2LLM.Tests.Samples;
 /// <summary>One run of a program to its end.</summary>
 internal sealed record SampleRun(int ExitCode, string Out, string Error)
 {
-    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(4);
+    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(6);
 
     /// <summary>Release or Debug, as these tests were built.</summary>
     public static string Configuration { get; } = new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name;
