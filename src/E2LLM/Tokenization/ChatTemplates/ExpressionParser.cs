@@ -3,41 +3,9 @@ using System.Globalization;
 namespace E2LLM.Tokenization.ChatTemplates;
 
 /// <summary>Recursive descent over the tokens of a template: the part that reads expressions. The precedence is Jinja's.</summary>
-internal class ExpressionParser(TemplateSource source, List<TemplateToken> tokens, int maxDepth)
+internal class ExpressionParser(TemplateSource source, List<TemplateToken> tokens, int maxDepth) : TokenReader(source, tokens, maxDepth)
 {
     private static readonly string[][] Levels = [["+", "-"], ["~"], ["*", "/", "//", "%"]];
-    private int _at, _depth;
-
-    protected TemplateSource Source => source;
-
-    protected TemplateToken Current => tokens[_at];
-
-    protected TemplateToken Take() => tokens[_at].Kind == TemplateTokenKind.End ? tokens[_at] : tokens[_at++];
-
-    protected bool TryTake(string text)
-    {
-        bool found = Current.Is(text);
-        _at += found ? 1 : 0;
-        return found;
-    }
-
-    protected TemplateToken Expect(string text) => Current.Is(text) ? Take() : throw Unexpected($"'{text}'");
-
-    protected string ExpectName() => Current.Kind == TemplateTokenKind.Name ? Take().Text : throw Unexpected("a name");
-
-    protected ChatTemplateException Unexpected(string expected) => source.Error(Current.Position, $"expected {expected}, found '{Current.Text}'.");
-
-    protected T Nested<T>(Func<T> read)
-    {
-        if (++_depth > maxDepth)
-        {
-            throw source.Error(Current.Position, $"more than {maxDepth} blocks and expressions inside each other.");
-        }
-
-        T result = read();
-        _depth--;
-        return result;
-    }
 
     public Expression ParseExpression() => Nested(() =>
     {
@@ -88,9 +56,10 @@ internal class ExpressionParser(TemplateSource source, List<TemplateToken> token
                 Take();
                 left = new BinaryExpression(token.Position, token.Text, left, ParseLevel(0));
             }
-            else if (token.Is("not") && tokens[_at + 1].Is("in"))
+            else if (token.Is("not") && Following.Is("in"))
             {
-                _at += 2;
+                Take();
+                Take();
                 left = new UnaryExpression(token.Position, "not", new BinaryExpression(token.Position, "in", left, ParseLevel(0)));
             }
             else
@@ -198,7 +167,7 @@ internal class ExpressionParser(TemplateSource source, List<TemplateToken> token
         List<(string, Expression)> named = [];
         while (!TryTake(")"))
         {
-            if (Current.Kind == TemplateTokenKind.Name && tokens[_at + 1].Is("="))
+            if (Current.Kind == TemplateTokenKind.Name && Following.Is("="))
             {
                 string name = ExpectName();
                 Expect("=");
@@ -235,7 +204,7 @@ internal class ExpressionParser(TemplateSource source, List<TemplateToken> token
             case TemplateTokenKind.Number:
                 return token.Text.Contains('.', StringComparison.Ordinal) ? new LiteralExpression(token.Position, double.Parse(token.Text, CultureInfo.InvariantCulture))
                     : long.TryParse(token.Text, CultureInfo.InvariantCulture, out long number) ? new LiteralExpression(token.Position, number)
-                    : throw source.Error(token.Position, $"the number {token.Text} is too large.");
+                    : throw Source.Error(token.Position, $"the number {token.Text} is too large.");
             case TemplateTokenKind.Name:
                 return token.Text switch
                 {
@@ -251,7 +220,7 @@ internal class ExpressionParser(TemplateSource source, List<TemplateToken> token
             case TemplateTokenKind.Operator when token.Text == "{":
                 return ParseDictionary(token.Position);
             default:
-                throw source.Error(token.Position, $"expected a value, found '{token.Text}'.");
+                throw Source.Error(token.Position, $"expected a value, found '{token.Text}'.");
         }
     }
 
