@@ -12,6 +12,9 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
 {
     private const int MaxLabels = 4_000_000;
     private const int MaxMixedGroups = 512;
+
+    // While rates are being corrected the plan is what counts, not its proof.
+    private const int MixedGroupsAtFirst = 8;
     private const int WeightsAtOnce = 3;
 
     // Up to so many multisets their limits as mixed groups are found by splitting them.
@@ -23,6 +26,7 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
     // Only a search of the whole cluster can count its replicas.
     private readonly int wanted = basePrefill > 0 || baseDecode > 0 ? 1 : problem.Options.MinimumReplicasPerPhase;
     private int labelCount;
+    private int mixedGroups;
 
     /// <summary>
     /// Searches, or gives null where there are too many states. <paramref name="basePrefill"/> and <paramref name="baseDecode"/> are rates of replicas outside the problem, which
@@ -39,19 +43,23 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
         }
 
         // Optimistic rates of the groups taken are corrected, and the search repeated, until all are real; those of other groups are still no less than real.
+        bool last = problem.LinksUniform;
         while (true)
         {
-            SearchOutcome outcome = new ExactSearch(problem, rates, states, basePrefill, baseDecode).Run(progress, known, cancellation);
+            var search = new ExactSearch(problem, rates, states, basePrefill, baseDecode) { mixedGroups = last ? MaxMixedGroups : MixedGroupsAtFirst };
+            SearchOutcome outcome = search.Run(progress, known, cancellation);
             bool real = true;
             foreach (GroupPick pick in outcome.Groups)
             {
                 real &= rates.Confirm(pick);
             }
 
-            if (real)
+            if (real && last)
             {
                 return outcome;
             }
+
+            last = real;
         }
     }
 
@@ -125,7 +133,7 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
         };
         for (int round = 0; round < 24; round++)
         {
-            (double weight, double lower) = LowestOfLines(lines);
+            (double weight, double lower) = WeightedPartition.LowestOfLines(lines);
             var partition = new WeightedPartition(states, table, weight, cancellation);
             solved.Add(partition);
             if (partition.Value[all] + Base(partition) <= lower * (1 + 1e-9) || double.IsNaN(lower))
@@ -144,36 +152,6 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
         }
 
         return solved;
-    }
-
-    private static (double Weight, double Value) LowestOfLines(List<(double Prefill, double Decode)> lines)
-    {
-        double bestWeight = 0.5, best = double.PositiveInfinity;
-        void Try(double weight)
-        {
-            double value = 0;
-            foreach ((double prefill, double decode) in lines)
-            {
-                value = Math.Max(value, (weight * prefill) + ((1 - weight) * decode));
-            }
-
-            if (value < best)
-            {
-                (bestWeight, best) = (weight, value);
-            }
-        }
-
-        for (int i = 0; i < lines.Count; i++)
-        {
-            for (int j = 0; j < i; j++)
-            {
-                double slope = lines[i].Prefill - lines[i].Decode - lines[j].Prefill + lines[j].Decode;
-                double weight = slope == 0 ? 0.5 : (lines[j].Decode - lines[i].Decode) / slope;
-                Try(Math.Clamp(double.IsFinite(weight) ? weight : 0.5, 0, 1));
-            }
-        }
-
-        return (bestWeight, best);
     }
 
     private (List<GroupPick> Picks, double Value, double Bound) WithMixed(
@@ -248,14 +226,14 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
                 continue;
             }
 
-            if (examined++ >= MaxMixedGroups || spent > MaxLabels / 4)
+            if (examined++ >= mixedGroups || spent > MaxLabels / 4)
             {
                 unresolved = Math.Max(unresolved, optimistic);
                 continue;
             }
 
             cancellation.ThrowIfCancellationRequested();
-            progress?.Report(new PlanningProgress("mixed roles", Math.Min(1, (double)examined / Math.Min(MaxMixedGroups, candidates.Count)), value, Math.Max(bound, optimistic)));
+            progress?.Report(new PlanningProgress("mixed roles", Math.Min(1, (double)examined / Math.Min(mixedGroups, candidates.Count)), value, Math.Max(bound, optimistic)));
             states.Counts(state, counts);
             double target = value * (1 + 1e-11);
             var choices = new List<MixedChoice>();

@@ -95,4 +95,35 @@ internal sealed class WeightedPartition
 
         return groups;
     }
+
+    /// <summary>The weight at which the highest of the lines <c>weight p + (1 - weight) d</c> is lowest, and that height: where the next partition tells most.</summary>
+    public static (double Weight, double Value) LowestOfLines(List<(double Prefill, double Decode)> lines)
+    {
+        double bestWeight = 0.5, best = double.PositiveInfinity;
+        void Try(double weight)
+        {
+            double value = 0;
+            foreach ((double prefill, double decode) in lines)
+            {
+                value = Math.Max(value, (weight * prefill) + ((1 - weight) * decode));
+            }
+
+            if (value < best)
+            {
+                (bestWeight, best) = (weight, value);
+            }
+        }
+
+        for (int i = 0; i < lines.Count; i++)
+        {
+            for (int j = 0; j < i; j++)
+            {
+                double slope = lines[i].Prefill - lines[i].Decode - lines[j].Prefill + lines[j].Decode;
+                double weight = slope == 0 ? 0.5 : (lines[j].Decode - lines[i].Decode) / slope;
+                Try(Math.Clamp(double.IsFinite(weight) ? weight : 0.5, 0, 1));
+            }
+        }
+
+        return (bestWeight, best);
+    }
 }
