@@ -54,7 +54,7 @@ public sealed class KvTransferWriter : IDisposable
         }
     }
 
-    /// <summary>Writes all layers and positions of the message, and its end.</summary>
+    /// <summary>Writes all layers and positions of the message, and its end: nothing is to be called after it.</summary>
     /// <param name="cache">Sequence that holds all of them.</param>
     /// <exception cref="ArgumentException">The cache lacks some.</exception>
     public void WriteAll(KvCache cache)

@@ -48,6 +48,18 @@ public sealed class ChatCommandTests
             return;
         }
 
+        // On a busy machine this process may sleep until the answer has ended: the signal then ends the program, as it should, and is tried again.
+        bool stopped = false;
+        for (int attempt = 0; attempt < 10 && !stopped; attempt++)
+        {
+            stopped = await StopsAndGoesOnAsync();
+        }
+
+        Assert.True(stopped);
+    }
+
+    private static async Task<bool> StopsAndGoesOnAsync()
+    {
         using Process chat = Process.Start(new ProcessStartInfo(
             "dotnet", [typeof(ToolCommandLine).Assembly.Location, "chat", "--model", ToolRun.F32Model, "--temperature", "0", "--threads", "1"])
         {
@@ -55,13 +67,18 @@ public sealed class ChatCommandTests
         })!;
         try
         {
-            // The signal goes out with the first letter: a whole answer takes a thousand times as long.
             using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(1));
             await chat.StandardInput.WriteLineAsync("Once upon a time");
             await chat.StandardInput.FlushAsync(limit.Token);
             Assert.Equal(1, await chat.StandardOutput.ReadAsync(new char[1], limit.Token));
             Signals.Send(chat, Signals.Interrupt);
-            Assert.Equal("[stopped]", await chat.StandardError.ReadLineAsync(limit.Token));
+            string? said = await chat.StandardError.ReadLineAsync(limit.Token);
+            if (said is null)
+            {
+                return false;
+            }
+
+            Assert.Equal("[stopped]", said);
             await chat.StandardInput.WriteLineAsync("/clear");
             await chat.StandardInput.WriteLineAsync("Tom had a red ball");
             chat.StandardInput.Close();
@@ -69,6 +86,7 @@ public sealed class ChatCommandTests
             await chat.WaitForExitAsync(limit.Token);
             Assert.Equal(0, chat.ExitCode);
             Assert.True(rest.Split('\n')[1].Length > 20, rest);
+            return true;
         }
         finally
         {
