@@ -23,7 +23,7 @@ internal sealed class LocalCluster(string modelPath) : IAsyncDisposable
     public (int Used, int All)? KvBlocks(string device) =>
         devices.Find(found => found.Host.Name == device) is { } here ? (here.Host.UsedKvBlockCount, here.Executor.KvPool.BlockCount) : null;
 
-    public async Task<Dispatcher> StartAsync(ModelIdentity model, CancellationToken ct)
+    public async Task<Dispatcher> StartAsync(ModelIdentity model, ILoggerFactory loggers, CancellationToken ct)
     {
         DeploymentPlan plan = TwoByTwo(model.Shape);
         foreach (StagePlan stage in plan.Replicas.SelectMany(replica => replica.Stages))
@@ -32,7 +32,7 @@ internal sealed class LocalCluster(string modelPath) : IAsyncDisposable
         }
 
         Plan = plan;
-        return await Dispatcher.ConnectAsync(plan, model, NamedPipes.ConnectAsync, cancellationToken: ct);
+        return await Dispatcher.ConnectAsync(plan, model, NamedPipes.ConnectAsync, options: new DispatcherOptions { LoggerFactory = loggers }, cancellationToken: ct);
     }
 
     public async ValueTask DisposeAsync()

@@ -24,7 +24,7 @@ builder.Services.AddE2LLM(options =>
 {
     options.ModelPath = modelPath;
     options.Chat = answers;
-    options.Deployment = (services, identity, ct) => services.GetRequiredService<LocalCluster>().StartAsync(identity, ct);
+    options.Deployment = (services, identity, ct) => services.GetRequiredService<LocalCluster>().StartAsync(identity, services.GetRequiredService<ILoggerFactory>(), ct);
 });
 builder.Services.AddHealthChecks().AddE2LLM();
 

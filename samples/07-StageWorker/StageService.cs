@@ -14,7 +14,7 @@ using Microsoft.Extensions.Options;
 namespace E2LLM.Samples.StageWorker;
 
 /// <summary>Loads this device's layers and serves them until the host stops.</summary>
-internal sealed partial class StageService(IOptions<StageSettings> options, IHostApplicationLifetime lifetime, ILogger<StageService> logger) : BackgroundService
+internal sealed partial class StageService(IOptions<StageSettings> options, IHostApplicationLifetime lifetime, ILogger<StageService> logger, ILoggerFactory loggers) : BackgroundService
 {
     private readonly StageSettings settings = options.Value;
 
@@ -51,6 +51,7 @@ internal sealed partial class StageService(IOptions<StageSettings> options, IHos
         {
             Name = settings.Name,
             Connect = (peer, cancel) => ConnectAsync(tls, peer, cancel),
+            LoggerFactory = loggers,
         });
 
         using var listener = new TcpListener(IPEndPoint.Parse(settings.Listen));

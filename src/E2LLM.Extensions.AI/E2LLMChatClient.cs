@@ -127,7 +127,7 @@ public sealed class E2LLMChatClient : IChatClient
             yield return update;
             if (token.Finish is { } finish)
             {
-                ChatResponseUpdate last = Update([new UsageContent(Usage(promptIds.Count, count))]);
+                ChatResponseUpdate last = Update([new UsageContent(Usage(promptIds.Count, count, token.ReusedPromptTokenCount))]);
                 last.FinishReason = finish is FinishReason.EndOfGeneration or FinishReason.StopSequence ? ChatFinishReason.Stop : ChatFinishReason.Length;
                 yield return last;
             }
@@ -139,5 +139,6 @@ public sealed class E2LLMChatClient : IChatClient
         };
     }
 
-    private static UsageDetails Usage(int input, int output) => new() { InputTokenCount = input, OutputTokenCount = output, TotalTokenCount = input + output };
+    private static UsageDetails Usage(int input, int output, int cached) =>
+        new() { InputTokenCount = input, OutputTokenCount = output, TotalTokenCount = input + output, CachedInputTokenCount = Math.Min(cached, input) };
 }

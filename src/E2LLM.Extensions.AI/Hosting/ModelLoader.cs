@@ -103,7 +103,8 @@ internal sealed class ModelLoader : IAsyncDisposable, IDisposable
         try
         {
             IServedModel model = Options.Deployment is null
-                ? new LocalModel(TextGenerator.Load(Options.ModelPath, Options.Generator, cancellationToken))
+                ? new LocalModel(TextGenerator.Load(
+                    Options.ModelPath, Options.Generator with { LoggerFactory = Options.Generator.LoggerFactory ?? _services.GetService(typeof(ILoggerFactory)) as ILoggerFactory }, cancellationToken))
                 : await ConnectAsync(Options.Deployment, cancellationToken).ConfigureAwait(false);
             ChatLog.Loaded(_logger, model.Name, TimeProvider.System.GetElapsedTime(start).TotalSeconds);
             return model;

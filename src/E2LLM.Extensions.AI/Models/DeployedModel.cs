@@ -31,9 +31,10 @@ internal sealed class DeployedModel(Dispatcher dispatcher, ModelShape shape, ITo
     {
         var text = new TextContinuation(tokenizer, promptIds, options, shape.ContextLength);
         var request = new ServingRequest { PromptIds = promptIds, MaxTokenCount = options.MaxTokenCount, Sampling = options.Sampling, EndsAt = tokenizer.IsEndOfGeneration };
-        await foreach (TokenChoice choice in dispatcher.Serve(request).ChoicesAsync(cancellationToken).ConfigureAwait(false))
+        ServedRequest served = dispatcher.Serve(request);
+        await foreach (TokenChoice choice in served.ChoicesAsync(cancellationToken).ConfigureAwait(false))
         {
-            GeneratedToken token = text.Append(choice);
+            GeneratedToken token = text.Append(choice) with { ReusedPromptTokenCount = served.Report.ReusedPromptTokenCount };
             yield return token;
             if (token.Finish is not null)
             {

@@ -54,7 +54,10 @@ public static class Telemetry
     /// <summary>Counter: requests continued elsewhere after a loss.</summary>
     public const string Recoveries = "e2llm.request.recoveries";
 
-    /// <summary>Activity: one request from its arrival to its last token. Tags: the fields of its report.</summary>
+    /// <summary>
+    /// Activity: one request from its beginning to its last token, shown as <c>text_completion MODEL</c>. Tags: those of the conventions
+    /// (<c>gen_ai.request.*</c>, <c>gen_ai.usage.*</c>, <c>gen_ai.response.finish_reasons</c>), and of a dispatcher <c>e2llm.*</c>: replicas, bytes moved, recoveries.
+    /// </summary>
     public const string RequestActivity = "e2llm.request";
 
     /// <summary>
@@ -87,6 +90,27 @@ public static class Telemetry
     /// <summary>Tag: type of the exception that ended a request.</summary>
     public const string ErrorTag = "error.type";
 
+    internal const string Operation = "text_completion";
+
+    internal const string Provider = "e2llm";
+
+    internal const string MaxTokensTag = "gen_ai.request.max_tokens";
+
+    internal const string InputTokensTag = "gen_ai.usage.input_tokens";
+
+    internal const string CachedInputTokensTag = "gen_ai.usage.cache_read.input_tokens";
+
+    internal const string OutputTokensTag = "gen_ai.usage.output_tokens";
+
+    internal const string FinishReasonsTag = "gen_ai.response.finish_reasons";
+
+    internal const string PrefillReplicaTag = "e2llm.replica.prefill";
+
+    internal const string DecodeReplicaTag = "e2llm.replica.decode";
+
+    /// <summary>Values of <see cref="FinishReasonsTag"/>, which is a list because an answer may have several choices.</summary>
+    internal static readonly string[] Stopped = ["stop"], Cut = ["length"];
+
     internal static readonly ActivitySource Activities = new(SourceName);
 
     internal static readonly Meter Meter = new(SourceName);
@@ -113,6 +137,19 @@ public static class Telemetry
         TimePerOutputToken, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5);
 
     internal static readonly Counter<long> RecoveryCounter = Meter.CreateCounter<long>(Recoveries);
+
+    /// <summary>Starts the activity of a request; what a sampler looks at is there from the start.</summary>
+    internal static Activity? StartRequest(string model, ActivityKind kind)
+    {
+        KeyValuePair<string, object?>[] tags = [new(OperationTag, Operation), new(ProviderTag, Provider), new(ModelTag, model)];
+        Activity? started = Activities.StartActivity(RequestActivity, kind, parentContext: default, tags);
+        if (started is not null)
+        {
+            started.DisplayName = $"{Operation} {model}";
+        }
+
+        return started;
+    }
 
     /// <summary>Starts the activity of a sequence at a stage, and leaves the thread's current activity as it was.</summary>
     internal static Activity? StartStage(string? traceParent, string device, bool imports, int tokens)

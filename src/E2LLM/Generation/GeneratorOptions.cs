@@ -1,4 +1,5 @@
 using E2LLM.Execution;
+using Microsoft.Extensions.Logging;
 
 namespace E2LLM.Generation;
 
@@ -25,6 +26,9 @@ public sealed record GeneratorOptions
 
     /// <summary>Name of the generator in metrics. Default "generator".</summary>
     public string Name { get; init; } = "generator";
+
+    /// <summary>Makes the loggers (category <c>E2LLM.Generation.TextGenerator</c>); null (default) logs nothing. Counts, names and reasons only, never text; what there is: Diagnostics/README.md.</summary>
+    public ILoggerFactory? LoggerFactory { get; init; }
 
     /// <summary>Checks the parts.</summary>
     /// <exception cref="ArgumentException">A part is missing or out of range.</exception>

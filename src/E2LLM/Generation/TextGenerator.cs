@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using E2LLM.Diagnostics;
 using E2LLM.Execution;
@@ -5,6 +6,7 @@ using E2LLM.Gguf;
 using E2LLM.Sampling;
 using E2LLM.Tokenization;
 using E2LLM.Weights;
+using Microsoft.Extensions.Logging;
 
 namespace E2LLM.Generation;
 
@@ -20,6 +22,7 @@ public sealed class TextGenerator : IDisposable
     private readonly CancellationTokenSource _stopping = new();
     private readonly GenerationLoop _loop;
     private readonly int _tokenBufferCount;
+    private readonly ILogger _logger;
     private bool _disposed;
 
     private TextGenerator(ModelWeights weights, ITokenizer tokenizer, ChatTemplate? template, GeneratorOptions options)
@@ -28,6 +31,7 @@ public sealed class TextGenerator : IDisposable
         _executor = new LayerRangeExecutor(weights, options.Executor);
         _executor.KvPool.MaxKeptBlockCount = options.KeptKvBlockCount ?? _executor.KvPool.BlockCount;
         _tokenBufferCount = options.TokenBufferCount;
+        _logger = RuntimeLog.For<TextGenerator>(options.LoggerFactory);
         Tokenizer = tokenizer;
         ChatTemplate = template;
         _loop = new GenerationLoop(_executor, options, _stopping.Token);
@@ -56,6 +60,7 @@ public sealed class TextGenerator : IDisposable
     {
         options ??= new GeneratorOptions();
         options.Validate();
+        long start = TimeProvider.System.GetTimestamp();
         using GgufFile file = GgufFile.Open(path);
         ModelShape shape = ModelShapeReader.Read(file);
         ITokenizer tokenizer = TokenizerLoader.Load(file.Metadata);
@@ -63,7 +68,10 @@ public sealed class TextGenerator : IDisposable
         ModelWeights weights = ModelWeights.Load(file, shape, new LayerRange(0, shape.LayerCount), embedding: true, head: true, ct);
         try
         {
-            return new TextGenerator(weights, tokenizer, template, options);
+            var generator = new TextGenerator(weights, tokenizer, template, options);
+            RuntimeLog.ModelLoaded(
+                generator._logger, shape.Name, shape.LayerCount, weights.Memory.TotalBytes, generator._executor.KvPool.BlockCount, TimeProvider.System.GetElapsedTime(start).TotalSeconds);
+            return generator;
         }
         catch
         {
@@ -95,6 +103,7 @@ public sealed class TextGenerator : IDisposable
         ArgumentNullException.ThrowIfNull(promptIds);
         options ??= new GenerationOptions();
         options.Validate();
+        options.Sampling.CheckVocabulary(Shape.VocabularySize);
         if (promptIds.Count == 0)
         {
             throw new ArgumentException("The prompt has no token: the model adds no beginning-of-sequence token, and there is no text.", nameof(promptIds));
@@ -102,18 +111,24 @@ public sealed class TextGenerator : IDisposable
 
         if (promptIds.Count >= Shape.ContextLength)
         {
-            throw new ArgumentException(
-                $"The prompt has {promptIds.Count} tokens; the model's context of {Shape.ContextLength} leaves no room to continue.", nameof(promptIds));
+            throw Refused(
+                $"The prompt has {promptIds.Count} tokens; the model's context of {Shape.ContextLength} leaves no room to continue.");
         }
 
         int capacity = (int)Math.Min((long)promptIds.Count + options.MaxTokenCount, Shape.ContextLength);
         if (_loop.Admission.BlocksFor(capacity) > _loop.Admission.BlockCount)
         {
-            throw new ArgumentException(
-                $"A prompt of {promptIds.Count} tokens with at most {options.MaxTokenCount} more needs {_loop.Admission.BlocksFor(capacity)} KV blocks; there are {_loop.Admission.BlockCount}.", nameof(promptIds));
+            throw Refused(
+                $"A prompt of {promptIds.Count} tokens with at most {options.MaxTokenCount} more needs {_loop.Admission.BlocksFor(capacity)} KV blocks; there are {_loop.Admission.BlockCount}.");
         }
 
-        return RequestMetrics.Measure(Stream([.. promptIds], options, capacity, ct), Shape.Name, TimeProvider.System, ct);
+        return Watch([.. promptIds], options, capacity, ct);
+
+        ArgumentException Refused(string reason)
+        {
+            RuntimeLog.RequestRefused(_logger, 0, reason);
+            return new ArgumentException(reason, nameof(promptIds));
+        }
     }
 
     /// <summary>Ends running generations with <see cref="OperationCanceledException"/>, then frees everything.</summary>
@@ -130,6 +145,22 @@ public sealed class TextGenerator : IDisposable
         _executor.Dispose();
         _weights.Dispose();
         _stopping.Dispose();
+    }
+
+    private async IAsyncEnumerable<GeneratedToken> Watch(int[] promptIds, GenerationOptions options, int capacity, [EnumeratorCancellation] CancellationToken ct)
+    {
+        using var watch = new RequestWatch(_logger, Shape.Name, ActivityKind.Internal, promptIds.Length, options.MaxTokenCount, TimeProvider.System);
+        options.Sampling.Describe(watch.Activity);
+        await foreach (GeneratedToken token in watch.Follow(Stream(promptIds, options, capacity, ct), ct).ConfigureAwait(false))
+        {
+            if (token.Finish is { } finish)
+            {
+                watch.Activity?.SetTag(Telemetry.CachedInputTokensTag, token.ReusedPromptTokenCount)
+                    .SetTag(Telemetry.FinishReasonsTag, finish is FinishReason.EndOfGeneration or FinishReason.StopSequence ? Telemetry.Stopped : Telemetry.Cut);
+            }
+
+            yield return token;
+        }
     }
 
     private async IAsyncEnumerable<GeneratedToken> Stream(int[] promptIds, GenerationOptions options, int capacity, [EnumeratorCancellation] CancellationToken ct)

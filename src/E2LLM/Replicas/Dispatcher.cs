@@ -5,6 +5,7 @@ using E2LLM.Replicas.Recovery;
 using E2LLM.Replicas.Stages;
 using E2LLM.Sampling;
 using E2LLM.Transfer;
+using Microsoft.Extensions.Logging;
 
 namespace E2LLM.Replicas;
 
@@ -19,6 +20,7 @@ public sealed class Dispatcher : IAsyncDisposable
     private readonly List<Replica> _replicas = [];
     private readonly DispatcherOptions _options;
     private readonly LivePlan? _live;
+    private readonly ILogger _logger;
     private bool _disposed;
 
     /// <summary>Makes a dispatcher.</summary>
@@ -30,6 +32,7 @@ public sealed class Dispatcher : IAsyncDisposable
         ArgumentNullException.ThrowIfNull(replicas);
         _options = options ?? new DispatcherOptions();
         _options.Validate();
+        _logger = RuntimeLog.For<Dispatcher>(_options.LoggerFactory);
         if (_options.Replan is not null)
         {
             throw new ArgumentException("A dispatcher that is to take up new plans connects to its replicas itself: use ConnectAsync.", nameof(options));
@@ -41,7 +44,8 @@ public sealed class Dispatcher : IAsyncDisposable
     private Dispatcher(ModelIdentity model, PeerConnector connect, ReplicaOptions replicaOptions, DispatcherOptions options)
     {
         _options = options;
-        _live = new LivePlan(this, model, connect, replicaOptions, options);
+        _logger = RuntimeLog.For<Dispatcher>(options.LoggerFactory);
+        _live = new LivePlan(this, model, connect, replicaOptions with { LoggerFactory = replicaOptions.LoggerFactory ?? options.LoggerFactory }, options, _logger);
     }
 
     /// <summary>The replicas that are alive.</summary>
@@ -135,14 +139,19 @@ public sealed class Dispatcher : IAsyncDisposable
 
     /// <summary>Prepares a request; enumerating the result runs it.</summary>
     /// <param name="request">What to generate. Ends early where the model's context is full.</param>
-    /// <exception cref="ArgumentException">The request is not valid.</exception>
+    /// <exception cref="ArgumentException">The request is not valid, or its prompt, an id or a bias does not suit the model.</exception>
     /// <exception cref="ObjectDisposedException">The dispatcher was disposed.</exception>
     public ServedRequest Serve(ServingRequest request)
     {
         ArgumentNullException.ThrowIfNull(request);
         request.Validate();
         ObjectDisposedException.ThrowIf(_disposed, this);
-        return new ServedRequest(this, request, _options.TimeProvider);
+        if (Model?.Shape is { } shape)
+        {
+            request.CheckModel(shape);
+        }
+
+        return new ServedRequest(this, request, _options.TimeProvider, _logger);
     }
 
     /// <summary>Disposes the replicas; requests under way end with an exception.</summary>
@@ -170,10 +179,11 @@ public sealed class Dispatcher : IAsyncDisposable
         List<int> known = [.. request.PromptIds];
         int remaining = Math.Min(request.MaxTokenCount, ContextRoom(known.Count));
         Exception? loss = null;
+        long lostAt = 0;
         for (int attempt = 0; ; attempt++)
         {
             await SettleAsync(known.Count + remaining, loss, cancellationToken).ConfigureAwait(false);
-            (Replica prefill, Replica? decode, int kept) = Placement.Choose(Replicas, _options, known, remaining, loss);
+            (Replica prefill, Replica? decode, int kept) = Place(served, known, remaining, loss);
             var run = new RequestRun(served, known, remaining, prefill, decode, kept);
             await using (run.ConfigureAwait(false))
             {
@@ -195,27 +205,63 @@ public sealed class Dispatcher : IAsyncDisposable
                         break;
                     }
 
+                    if (lostAt != 0)
+                    {
+                        RuntimeLog.RecoveryFinished(_logger, served.Id, _options.TimeProvider.GetElapsedTime(lostAt).TotalSeconds);
+                        lostAt = 0;
+                    }
+
                     known.Add(token.Id);
                     remaining--;
                     yield return token;
                 }
             }
 
+            lostAt = _options.TimeProvider.GetTimestamp();
+            LogRecovery(served.Id, loss!, known.Count, attempt + 1);
             Telemetry.RecoveryCounter.Add(1);
             served.Update(static report => report with { RecoveryCount = report.RecoveryCount + 1 });
         }
     }
 
-    /// <summary>Name of the model that the replicas hold.</summary>
-    internal string ModelName => Replicas is [Replica any, ..] ? any.Model.Shape.Name : "";
+    /// <summary>The model that the replicas hold; null where there never was one.</summary>
+    internal ModelIdentity? Model => _live?.Model ?? (Replicas is [Replica any, ..] ? any.Model : null);
 
     /// <summary>Tokens that the model's context has room for behind a prompt.</summary>
     private int ContextRoom(int promptCount)
     {
-        int context = (_live?.Model ?? (Replicas is [Replica any, ..] ? any.Model : null))?.Shape.ContextLength ?? int.MaxValue;
+        int context = Model?.Shape.ContextLength ?? int.MaxValue;
         return promptCount < context
             ? context - promptCount
             : throw new ArgumentOutOfRangeException(nameof(promptCount), promptCount, $"A prompt of {promptCount} tokens leaves no room in the model's context of {context}.");
+    }
+
+    /// <summary>Chooses replicas, and logs a request that none of them can hold.</summary>
+    private Placement Place(ServedRequest served, List<int> known, int remaining, Exception? loss)
+    {
+        try
+        {
+            Placement place = Placement.Choose(Replicas, _options, known, remaining, loss);
+            RuntimeLog.RequestPlaced(_logger, served.Id, place.Prefill.Name, (place.Decode ?? place.Prefill).Name);
+            return place;
+        }
+        catch (ArgumentOutOfRangeException error)
+        {
+            RuntimeLog.RequestRefused(_logger, served.Id, error.Message);
+            throw;
+        }
+    }
+
+    private void LogRecovery(long request, Exception loss, int tokenCount, int recovery)
+    {
+        if (loss is SequenceFailedException)
+        {
+            RuntimeLog.RequestRetried(_logger, loss, request, tokenCount, recovery, _options.MaxRecoveryCount);
+        }
+        else
+        {
+            RuntimeLog.RecoveryBegun(_logger, loss, request, tokenCount, recovery, _options.MaxRecoveryCount);
+        }
     }
 
     /// <summary>Waits for a new plan where nothing that is left can serve a sequence of so many tokens.</summary>

@@ -1,3 +1,5 @@
+using Microsoft.Extensions.Logging;
+
 namespace E2LLM.Replicas;
 
 /// <summary>How requests are spread over replicas. Immutable; thread-safe.</summary>
@@ -22,6 +24,9 @@ public sealed record DispatcherOptions
 
     /// <summary>Clock for <see cref="RequestReport"/>.</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+
+    /// <summary>Makes the loggers (category <c>E2LLM.Replicas.Dispatcher</c>, and those of the replicas that it connects); null (default) logs nothing. Counts, names and reasons only, never text; what there is: Diagnostics/README.md.</summary>
+    public ILoggerFactory? LoggerFactory { get; init; }
 
     /// <summary>Checks the values.</summary>
     /// <exception cref="ArgumentException">One is outside its range.</exception>

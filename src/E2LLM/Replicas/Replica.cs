@@ -5,6 +5,7 @@ using E2LLM.Replicas.Connections;
 using E2LLM.Replicas.Stages;
 using E2LLM.Scheduling;
 using E2LLM.Transfer;
+using Microsoft.Extensions.Logging;
 
 namespace E2LLM.Replicas;
 
@@ -16,16 +17,19 @@ namespace E2LLM.Replicas;
 public sealed class Replica : IAsyncDisposable
 {
     private readonly ReplicaOptions _options;
+    private readonly ILogger _logger;
     private readonly DialedPeer[] _stages;
     private readonly ReplicaDriver _driver;
     private readonly Meter _meter = new(Telemetry.SourceName);
     private int _lossNoticed;
+    private int _endLogged;
 
     private Replica(ReplicaPlan plan, ModelIdentity model, ReplicaOptions options, ulong session)
     {
         Plan = plan;
         Model = model;
         _options = options;
+        _logger = RuntimeLog.For<Replica>(options.LoggerFactory);
         Session = session;
         _stages = new DialedPeer[plan.Stages.Count];
         _driver = new ReplicaDriver(plan, options, model.Shape.VocabularySize);
@@ -173,6 +177,7 @@ public sealed class Replica : IAsyncDisposable
         }
 
         await _driver.Attached.WaitAsync(cancellationToken).ConfigureAwait(false);
+        RuntimeLog.ReplicaConnected(_logger, Name, Plan.Role.ToString(), _stages.Length, Admission.BlockCount);
     }
 
     private async Task DialAsync(int index, PeerConnector connect, CancellationToken cancellationToken)
@@ -212,10 +217,27 @@ public sealed class Replica : IAsyncDisposable
         }
     }
 
+    private void LogEnd(Exception error)
+    {
+        if (error is PeerLostException { Reason: PeerLossReason.Replaced })
+        {
+            RuntimeLog.ReplicaReplaced(_logger, Name);
+        }
+        else if (error is not ObjectDisposedException)
+        {
+            RuntimeLog.ReplicaLost(_logger, error, Name);
+        }
+    }
+
     /// <summary>Ends the replica once, for one reason.</summary>
     private void Fail(Exception error)
     {
         _driver.Fail(error);
+        if (Interlocked.Exchange(ref _endLogged, 1) == 0)
+        {
+            LogEnd(_driver.Error!);
+        }
+
         foreach (DialedPeer stage in _stages)
         {
             stage.Connection?.Fail(new ObjectDisposedException(nameof(Replica)));

@@ -1,3 +1,5 @@
+using Microsoft.Extensions.Logging;
+
 namespace E2LLM.Replicas;
 
 /// <summary>How a replica is driven. Immutable; thread-safe.</summary>
@@ -32,6 +34,9 @@ public sealed record ReplicaOptions
 
     /// <summary>Tokens generated ahead of a slow consumer at most; its sequence then rests. Default 32; at least 1.</summary>
     public int TokenBufferCount { get; init; } = 32;
+
+    /// <summary>Makes the loggers (category <c>E2LLM.Replicas.Replica</c>); null (default) takes those of the dispatcher that connects. Counts, names and reasons only, never text; what there is: Diagnostics/README.md.</summary>
+    public ILoggerFactory? LoggerFactory { get; init; }
 
     /// <summary>Checks the values.</summary>
     /// <exception cref="ArgumentException">One is outside its range.</exception>

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using E2LLM.Diagnostics;
 using E2LLM.Sampling;
+using Microsoft.Extensions.Logging;
 
 namespace E2LLM.Replicas;
 
@@ -13,16 +14,18 @@ public sealed class ServedRequest : IAsyncEnumerable<int>
 {
     private readonly Dispatcher _dispatcher;
     private readonly TimeProvider _clock;
+    private readonly ILogger _logger;
     private readonly Lock _gate = new();
     private RequestReport _report;
     private long _startedAt;
     private long _firstAt;
     private int _enumerated;
 
-    internal ServedRequest(Dispatcher dispatcher, ServingRequest request, TimeProvider clock)
+    internal ServedRequest(Dispatcher dispatcher, ServingRequest request, TimeProvider clock, ILogger logger)
     {
         _dispatcher = dispatcher;
         _clock = clock;
+        _logger = logger;
         Request = request;
         _report = new RequestReport { PromptTokenCount = request.PromptIds.Count };
     }
@@ -66,23 +69,31 @@ public sealed class ServedRequest : IAsyncEnumerable<int>
         }
 
         _startedAt = _clock.GetTimestamp();
-        using Activity? activity = Telemetry.Activities.StartActivity(Telemetry.RequestActivity);
+        using var watch = new RequestWatch(_logger, _dispatcher.Model?.Shape.Name ?? "", ActivityKind.Client, Request.PromptIds.Count, Request.MaxTokenCount, _clock);
+        Activity? activity = watch.Activity;
+        Request.Sampling.Describe(activity);
+        Id = watch.Id;
 
         // Where nobody listens to this library's activities, those of other processes still join the caller's trace.
         TraceParent = (activity ?? Activity.Current) is { IdFormat: ActivityIdFormat.W3C } current ? current.Id : null;
+        int? last = null;
         try
         {
-            await foreach (TokenChoice token in RequestMetrics.Measure(_dispatcher.RunAsync(this, cancellationToken), _dispatcher.ModelName, _clock, cancellationToken).ConfigureAwait(false))
+            await foreach (TokenChoice token in watch.Follow(_dispatcher.RunAsync(this, cancellationToken), cancellationToken).ConfigureAwait(false))
             {
                 CountToken();
+                last = token.Id;
                 yield return token;
             }
         }
         finally
         {
-            Publish(activity);
+            Publish(activity, last);
         }
     }
+
+    /// <summary>Number of the request in this process's log; 0 before it began.</summary>
+    internal long Id { get; private set; }
 
     /// <summary>Trace context that goes to the stages.</summary>
     internal string? TraceParent { get; private set; }
@@ -96,15 +107,22 @@ public sealed class ServedRequest : IAsyncEnumerable<int>
     }
 
     /// <summary>Tells listeners what the request cost, once it has ended in whatever way.</summary>
-    private void Publish(Activity? activity)
+    private void Publish(Activity? activity, int? last)
     {
         RequestReport report = Report;
-        activity?.SetTag("prefill", report.PrefillReplica)
-            .SetTag("decode", report.DecodeReplica)
-            .SetTag("prompt_tokens", report.PromptTokenCount)
-            .SetTag("output_tokens", report.OutputTokenCount)
-            .SetTag("kv_bytes", report.KvTransferBytes)
-            .SetTag("recoveries", report.RecoveryCount);
+        activity?.SetTag(Telemetry.PrefillReplicaTag, report.PrefillReplica)
+            .SetTag(Telemetry.DecodeReplicaTag, report.DecodeReplica)
+            .SetTag(Telemetry.CachedInputTokensTag, report.ReusedPromptTokenCount)
+            .SetTag(Telemetry.KvTransferBytes, report.KvTransferBytes)
+            .SetTag(Telemetry.Recoveries, report.RecoveryCount);
+        if (last is { } id && Request.EndsAt?.Invoke(id) == true)
+        {
+            activity?.SetTag(Telemetry.FinishReasonsTag, Telemetry.Stopped);
+        }
+        else if (report.OutputTokenCount == Request.MaxTokenCount)
+        {
+            activity?.SetTag(Telemetry.FinishReasonsTag, Telemetry.Cut);
+        }
     }
 
     private void CountToken()

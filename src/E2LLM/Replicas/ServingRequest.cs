@@ -31,4 +31,25 @@ public sealed record ServingRequest
         ArgumentNullException.ThrowIfNull(Sampling);
         Sampling.Validate();
     }
+
+    /// <summary>Checks what only a model can tell.</summary>
+    /// <exception cref="ArgumentException">A token of the prompt or of the bias is not in the vocabulary, or the prompt leaves no room in the context.</exception>
+    internal void CheckModel(ModelShape shape)
+    {
+        Check(PromptIds.Count < shape.ContextLength, nameof(PromptIds), PromptIds.Count, $"have fewer tokens than the model's context of {shape.ContextLength}");
+        for (int i = 0; i < PromptIds.Count; i++)
+        {
+            Check((uint)PromptIds[i] < (uint)shape.VocabularySize, $"{nameof(PromptIds)}[{i}]", PromptIds[i], $"be a token id below {shape.VocabularySize}, the size of the vocabulary");
+        }
+
+        Sampling.CheckVocabulary(shape.VocabularySize);
+    }
+
+    private static void Check(bool holds, string name, object value, string expected)
+    {
+        if (!holds)
+        {
+            throw new ArgumentOutOfRangeException(name, value, $"{name} must {expected}.");
+        }
+    }
 }

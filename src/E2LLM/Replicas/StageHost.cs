@@ -6,6 +6,7 @@ using E2LLM.Execution;
 using E2LLM.Replicas.Connections;
 using E2LLM.Replicas.Stages;
 using E2LLM.Transfer;
+using Microsoft.Extensions.Logging;
 
 namespace E2LLM.Replicas;
 
@@ -61,6 +62,7 @@ public sealed class StageHost : IAsyncDisposable
 
         Model = model;
         _options = options;
+        Logger = RuntimeLog.For<StageHost>(options.LoggerFactory);
         _exchange = new StageExchange(this, Slowed(executor), options.Load, options.KeptKvBlockCount);
         Loop = new StageLoop(options.Name, error =>
         {
@@ -95,6 +97,8 @@ public sealed class StageHost : IAsyncDisposable
     internal IStageExecutor Executor => _exchange.Executor ?? throw new InvalidOperationException("The stage holds no layers now.");
 
     internal StageExchange Exchange => _exchange;
+
+    internal ILogger Logger { get; }
 
     internal StageLoop Loop { get; }
 
@@ -134,6 +138,7 @@ public sealed class StageHost : IAsyncDisposable
         await connection.Completion.ConfigureAwait(false);
         _connections.TryRemove(connection, out _);
         acceptor.OnEnded();
+        LogEnd(connection);
         cancellationToken.ThrowIfCancellationRequested();
         return connection.Error is PeerLostException { InnerException: not null } lost ? lost : null;
     }
@@ -186,7 +191,22 @@ public sealed class StageHost : IAsyncDisposable
         {
             Purpose = purpose, From = Name, To = peer, Session = session, Nonce = 0, Role = role, ElementType = Executor.KvPool.Layout.ElementType, Model = Model,
         };
-        return await DialedPeer.OpenAsync(_options.Connect, hello, _options.Connections, handler, cancellationToken).ConfigureAwait(false);
+        DialedPeer dialed = await DialedPeer.OpenAsync(_options.Connect, hello, _options.Connections, handler, cancellationToken).ConfigureAwait(false);
+        RuntimeLog.PeerConnected(Logger, peer, Name, purpose.ToString());
+        return dialed;
+    }
+
+    /// <summary>Tells how a connection ended, whoever opened it.</summary>
+    internal void LogEnd(PeerConnection connection)
+    {
+        if (connection.Error is PeerLostException { InnerException: not null } lost)
+        {
+            RuntimeLog.PeerLost(Logger, lost, connection.Peer, Name, lost.Reason.ToString());
+        }
+        else
+        {
+            RuntimeLog.PeerLeft(Logger, connection.Peer, Name);
+        }
     }
 
     /// <summary>What a message about a sequence's prompt says of itself, for the layers that are sent or expected.</summary>

@@ -1,4 +1,5 @@
 using E2LLM.Transfer;
+using Microsoft.Extensions.Logging;
 
 namespace E2LLM.Replicas;
 
@@ -51,6 +52,9 @@ public sealed record StageHostOptions
     /// other threads of a busy machine take away.
     /// </summary>
     public TimeProvider WorkClock { get; init; } = TimeProvider.System;
+
+    /// <summary>Makes the loggers (category <c>E2LLM.Replicas.StageHost</c>); null (default) logs nothing. Counts, names and reasons only, never text; what there is: Diagnostics/README.md.</summary>
+    public ILoggerFactory? LoggerFactory { get; init; }
 
     /// <summary>Checks the values.</summary>
     /// <exception cref="ArgumentException">One is missing or outside its range.</exception>

@@ -1,3 +1,5 @@
+using System.Diagnostics;
+
 namespace E2LLM.Sampling;
 
 /// <summary>How the next token is chosen. Immutable. The default is greedy. <see cref="Sampler"/> states the order in which these apply.</summary>
@@ -74,6 +76,27 @@ public sealed record SamplingOptions
         {
             Check(id >= 0, nameof(LogitBias), id, "of token ids, 0 or more");
             Check(float.IsFinite(bias) || float.IsNegativeInfinity(bias), nameof(LogitBias), bias, $"finite or minus infinity for token {id}");
+        }
+    }
+
+    /// <summary>Checks what only a model can tell.</summary>
+    /// <exception cref="ArgumentOutOfRangeException"><see cref="LogitBias"/> names a token that the vocabulary does not have.</exception>
+    internal void CheckVocabulary(int vocabularySize)
+    {
+        foreach (int id in LogitBias.Keys)
+        {
+            Check(id < vocabularySize, nameof(LogitBias), id, $"of token ids below {vocabularySize}, the size of the vocabulary");
+        }
+    }
+
+    /// <summary>Tells an activity how tokens are chosen, in the words of OpenTelemetry's conventions.</summary>
+    internal void Describe(Activity? activity)
+    {
+        if (activity is { IsAllDataRequested: true })
+        {
+            activity.SetTag("gen_ai.request.temperature", (double)Temperature).SetTag("gen_ai.request.top_p", (double)TopP).SetTag("gen_ai.request.top_k", TopK > 0 ? TopK : null)
+                .SetTag("gen_ai.request.frequency_penalty", (double)FrequencyPenalty).SetTag("gen_ai.request.presence_penalty", (double)PresencePenalty)
+                .SetTag("gen_ai.request.seed", unchecked((long)Seed));
         }
     }
 

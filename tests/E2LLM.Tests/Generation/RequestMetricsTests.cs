@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics;
 using System.Diagnostics.Metrics;
 using E2LLM.Deployment;
 using E2LLM.Diagnostics;
@@ -7,6 +8,7 @@ using E2LLM.Generation;
 using E2LLM.Replicas;
 using E2LLM.Tests.Replicas;
 using E2LLM.Tests.Support;
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace E2LLM.Tests.Generation;
 
@@ -19,7 +21,7 @@ public sealed class RequestMetricsTests
     {
         var clock = new ManualTime();
         using MeterListener listener = Listen("by hand");
-        await foreach (int _ in RequestMetrics.Measure(Tokens(), "by hand", clock))
+        await foreach (int _ in Follow(Tokens(), "by hand", clock))
         {
         }
 
@@ -48,7 +50,7 @@ public sealed class RequestMetricsTests
         using MeterListener listener = Listen("failing");
         await Assert.ThrowsAsync<IOException>(async () =>
         {
-            await foreach (int _ in RequestMetrics.Measure(Failing(), "failing", TimeProvider.System))
+            await foreach (int _ in Follow(Failing(), "failing", TimeProvider.System))
             {
             }
         });
@@ -94,6 +96,15 @@ public sealed class RequestMetricsTests
     public void Names_AreThoseOfTheConventions() => Assert.Equal(
         ("gen_ai.server.request.duration", "gen_ai.server.time_to_first_token", "gen_ai.server.time_per_output_token", "E2LLM"),
         (Telemetry.RequestDuration, Telemetry.TimeToFirstToken, Telemetry.TimePerOutputToken, Telemetry.SourceName));
+
+    private static async IAsyncEnumerable<int> Follow(IAsyncEnumerable<int> tokens, string model, TimeProvider clock)
+    {
+        using var watch = new RequestWatch(NullLogger.Instance, model, ActivityKind.Internal, 1, 10, clock);
+        await foreach (int token in watch.Follow(tokens))
+        {
+            yield return token;
+        }
+    }
 
     private double Value(string name) => Assert.Single(_seen, value => value.Name == name).Value;
 

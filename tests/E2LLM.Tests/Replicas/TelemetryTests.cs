@@ -54,7 +54,7 @@ public sealed class TelemetryTests
         Assert.True(seen[Telemetry.KvBlocksUsed] > 0);
         Assert.True(seen[Telemetry.PeerLost] > 0);
         Assert.Contains(activities, activity => activity.OperationName == Telemetry.RequestActivity
-            && activity.GetTagItem("prefill") as string == "tele-p" && activity.GetTagItem("output_tokens") is 60 && activity.GetTagItem("recoveries") is 1);
+            && activity.GetTagItem("e2llm.replica.prefill") as string == "tele-p" && activity.GetTagItem("gen_ai.usage.output_tokens") is 60 && activity.GetTagItem("e2llm.request.recoveries") is 1);
 
         void Count(string name, double value, ReadOnlySpan<KeyValuePair<string, object?>> tags)
         {

@@ -32,7 +32,7 @@ public sealed class TraceTests
 
         Activity[] stages = [.. stopped.Where(activity => activity.OperationName == Telemetry.StageActivity && Device(activity).StartsWith("trace-", StringComparison.Ordinal))];
         Assert.Equal(["trace-d0", "trace-d1", "trace-d2", "trace-p0", "trace-p1"], stages.Select(Device).Order());
-        Activity request = stopped.Single(activity => activity.OperationName == Telemetry.RequestActivity && activity.GetTagItem("prefill") is "trace-p");
+        Activity request = stopped.Single(activity => activity.OperationName == Telemetry.RequestActivity && activity.GetTagItem("e2llm.replica.prefill") is "trace-p");
         Assert.All(stages, stage => Assert.Equal((request.TraceId, request.SpanId, true), (stage.TraceId, stage.ParentSpanId, stage.HasRemoteParent)));
         Assert.All(stages, stage => Assert.Equal(Device(stage)[6] == 'd', stage.GetTagItem("imports")));
         Assert.All(stages.Where(stage => stage.GetTagItem("imports") is false), stage => Assert.True((long)stage.GetTagItem("kv_bytes_sent")! > 0));

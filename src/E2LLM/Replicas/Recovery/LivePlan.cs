@@ -1,4 +1,6 @@
 using E2LLM.Deployment;
+using E2LLM.Diagnostics;
+using Microsoft.Extensions.Logging;
 
 namespace E2LLM.Replicas.Recovery;
 
@@ -6,7 +8,8 @@ namespace E2LLM.Replicas.Recovery;
 /// Keeps a dispatcher's replicas what the newest plan says: takes plans up while requests run, and asks the host for a new one after a loss.
 /// One change at a time; thread-safe.
 /// </summary>
-internal sealed class LivePlan(Dispatcher dispatcher, ModelIdentity model, PeerConnector connect, ReplicaOptions options, DispatcherOptions dispatching) : IAsyncDisposable
+internal sealed class LivePlan(
+    Dispatcher dispatcher, ModelIdentity model, PeerConnector connect, ReplicaOptions options, DispatcherOptions dispatching, ILogger logger) : IAsyncDisposable
 {
     private readonly Lock _gate = new();
     private readonly SemaphoreSlim _turn = new(1);
@@ -109,6 +112,7 @@ internal sealed class LivePlan(Dispatcher dispatcher, ModelIdentity model, PeerC
 
     private async Task ChangeAsync(DeploymentPlan plan, CancellationToken cancellationToken)
     {
+        long start = dispatching.TimeProvider.GetTimestamp();
         List<ReplicaPlan> fresh = [.. plan.Replicas];
         List<Replica> retired = [];
         foreach (Replica running in dispatcher.Replicas)
@@ -148,6 +152,9 @@ internal sealed class LivePlan(Dispatcher dispatcher, ModelIdentity model, PeerC
         {
             _lost.ExceptWith(plan.Replicas.SelectMany(replica => replica.Stages).Select(stage => stage.Device));
         }
+
+        RuntimeLog.PlanTakenUp(
+            logger, dispatching.TimeProvider.GetElapsedTime(start).TotalSeconds, plan.Replicas.Count - fresh.Count, retired.Count, fresh.Count);
     }
 
     private void Notice(Replica replica)
@@ -194,6 +201,7 @@ internal sealed class LivePlan(Dispatcher dispatcher, ModelIdentity model, PeerC
                 loss = new DeviceLoss { Devices = [.. _lost], Running = [.. dispatcher.Replicas.Select(replica => replica.Plan)], FailedPlanCount = failed, Cause = _cause! };
             }
 
+            RuntimeLog.ReplanBegun(logger, string.Join(", ", loss.Devices), loss.Running.Count);
             try
             {
                 if (await dispatching.Replan!(loss, _stop.Token).ConfigureAwait(false) is { } plan)
@@ -201,10 +209,15 @@ internal sealed class LivePlan(Dispatcher dispatcher, ModelIdentity model, PeerC
                     await TakeUpAsync(plan, _stop.Token).ConfigureAwait(false);
                     failed = 0;
                 }
+                else
+                {
+                    RuntimeLog.ReplanDeclined(logger);
+                }
             }
             catch (PeerLostException lost)
             {
                 failed++;
+                RuntimeLog.ReplanFailed(logger, lost);
                 lock (_gate)
                 {
                     _lost.Add(lost.Peer);
@@ -215,6 +228,7 @@ internal sealed class LivePlan(Dispatcher dispatcher, ModelIdentity model, PeerC
             catch (Exception error)
             {
                 // The host's delegate failed, or its plan makes no sense: requests that cannot go on tell of it.
+                RuntimeLog.ReplanFailed(logger, error);
                 lock (_gate)
                 {
                     _cause = error;

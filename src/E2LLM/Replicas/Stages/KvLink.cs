@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Threading.Channels;
+using E2LLM.Diagnostics;
 using E2LLM.Replicas.Connections;
 using E2LLM.Transfer;
 
@@ -177,6 +178,7 @@ internal sealed class KvLink : IAsyncDisposable
     {
         if (_pending.TryRemove(targetSequence, out Pending? pending))
         {
+            RuntimeLog.KvTransferFailed(_session.Host.Logger, pending.Sequence.Id, _session.Host.Name, _peer.Peer, text);
             _session.Report(new FaultMessage(code, pending.Sequence.Id, _peer.Peer, text));
         }
     }

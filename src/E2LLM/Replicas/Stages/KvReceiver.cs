@@ -63,6 +63,7 @@ internal sealed class KvReceiver(StageHost host, PeerConnection connection, ulon
 
     private void Confirm(ReceivedMessage message)
     {
+        RuntimeLog.KvTransferred(host.Logger, message.Header.TransferId, connection.Peer, host.Name, message.CodedBytes);
         Telemetry.KvBytesCounter.Add(message.CodedBytes, new(Telemetry.DeviceTag, host.Name), new(Telemetry.PeerTag, connection.Peer));
         var header = new HeaderWriter();
         new SequenceMessage(message.Header.TransferId, (ulong)message.Header.PositionCount).Write(header);
@@ -90,6 +91,7 @@ internal sealed class KvReceiver(StageHost host, PeerConnection connection, ulon
         {
             _messages.Remove(transferId);
             message.Sequence.Import!.Close();
+            RuntimeLog.KvTransferRefused(host.Logger, connection.Peer, transferId, host.Name, error.Message);
             message.Session.Report(new FaultMessage(FaultCode.Transfer, message.Sequence.Id, connection.Peer, error.Message));
             var header = new HeaderWriter();
             new FaultMessage(FaultCode.Transfer, transferId, host.Name, error.Message).Write(header);

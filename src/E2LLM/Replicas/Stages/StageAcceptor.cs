@@ -1,4 +1,5 @@
 using System.Buffers;
+using E2LLM.Diagnostics;
 using E2LLM.Replicas.Connections;
 using E2LLM.Transfer;
 
@@ -29,6 +30,7 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
         var header = new HeaderWriter();
         if (reject is not null)
         {
+            RuntimeLog.PeerRefused(host.Logger, hello.From, host.Name, reject.Reason, string.Join("; ", reject.Differences));
             reject.Write(header);
             connection.Send(FrameKind.Reject, header);
             connection.HandOver(static (in Frame _) => { });
@@ -37,6 +39,7 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
         }
 
         _hello = hello;
+        RuntimeLog.PeerConnected(host.Logger, hello.From, host.Name, hello.Purpose.ToString());
         ulong nonce = DialedPeer.NewNonce();
         var welcome = hello.Purpose == ConnectionPurpose.Load
             ? new WelcomeMessage(host.Name, nonce, 1, 0, 1, KvCodecBits.Of(host.Codecs))
@@ -162,6 +165,7 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
                 ConnectionPurpose.Chain, attach.NextPeer, session.Id, attach.NextRole, Unexpected, connection.Ended).ConfigureAwait(false);
             host.Loop.Post(() => session.Attached(next.Connection));
             await next.Connection.Completion.ConfigureAwait(false);
+            host.LogEnd(next.Connection);
             session.Report(new FaultMessage(FaultCode.PeerLost, 0, attach.NextPeer, next.Connection.Error?.Message ?? "the connection ended."));
         }
         catch (OperationCanceledException)
@@ -170,6 +174,7 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
         }
         catch (Exception error)
         {
+            RuntimeLog.PeerLost(host.Logger, error, attach.NextPeer, host.Name, nameof(PeerLossReason.Unreachable));
             session.Report(new FaultMessage(FaultCode.PeerLost, 0, attach.NextPeer, error.Message));
         }
     }

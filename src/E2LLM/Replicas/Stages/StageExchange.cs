@@ -1,3 +1,4 @@
+using E2LLM.Diagnostics;
 using E2LLM.Replicas.Connections;
 using E2LLM.Transfer;
 
@@ -69,23 +70,30 @@ internal sealed class StageExchange(StageHost host, IStageExecutor? executor, St
                 return null;
             }
 
+            string layers = role.Layers.ToString();
+            RuntimeLog.LayersLoading(host.Logger, host.Name, layers);
+            TimeProvider clock = host.Connections.TimeProvider;
+            long start = clock.GetTimestamp();
             await EmptyAsync(role).ConfigureAwait(false);
             LoadedStage loaded = await load!(role.Layers, role.HasEmbedding, role.HasHead, cancellationToken).ConfigureAwait(false);
             if (loaded.Executor.Role != role || loaded.Executor.Shape.LayerCount != host.Model.Shape.LayerCount || loaded.Executor.Shape.HiddenSize != host.Model.Shape.HiddenSize)
             {
                 string found = $"the loader gave layers {loaded.Executor.Role.Layers} of {loaded.Executor.Shape.LayerCount}; asked for were {role.Layers} of {host.Model.Shape.LayerCount}.";
                 loaded.Dispose();
+                RuntimeLog.LayersNotLoaded(host.Logger, null, host.Name, layers, found);
                 return found;
             }
 
             Keep(loaded.Executor, keptBlockCount);
             _owned = loaded;
             _executor = host.Slowed(loaded.Executor);
+            RuntimeLog.LayersLoaded(host.Logger, host.Name, layers, clock.GetElapsedTime(start).TotalSeconds);
             return null;
         }
         catch (Exception error)
         {
             // Whatever the host's loader throws: the driver is told, and the stage holds nothing.
+            RuntimeLog.LayersNotLoaded(host.Logger, error, host.Name, role.Layers.ToString(), error.Message);
             return $"loading layers {role.Layers} failed: {error.Message}";
         }
         finally

@@ -5,6 +5,7 @@ using E2LLM.KvCaching;
 using E2LLM.Replicas.Connections;
 using E2LLM.Sampling;
 using E2LLM.Transfer;
+using Microsoft.Extensions.Logging;
 
 namespace E2LLM.Replicas.Stages;
 
@@ -37,6 +38,8 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
     /// <summary>Tells the driver of a fault. From any thread.</summary>
     public void Report(in FaultMessage fault)
     {
+        // A chain that ends because its driver left is none.
+        RuntimeLog.Faulted(host.Logger, driver.Error is null ? LogLevel.Warning : LogLevel.Debug, host.Name, fault.Code.ToString(), fault.Sequence, fault.Text);
         var header = new HeaderWriter();
         fault.Write(header);
         driver.Send(FrameKind.Fault, header);
