@@ -49,11 +49,7 @@ public sealed class BytePlaneLz4KvCodec : IKvBlockCodec
         Span<byte> plane = rented.AsSpan(0, count);
         for (int p = 0; p < planes; p++)
         {
-            for (int i = 0, from = p; i < plane.Length; i++, from += planes)
-            {
-                plane[i] = raw[from];
-            }
-
+            BytePlanes.Extract(raw, planes, p, plane);
             int bytes = Lz4Block.Compress(plane, coded[written..]);
             uint length = (uint)bytes;
             if (bytes >= count)
@@ -81,27 +77,23 @@ public sealed class BytePlaneLz4KvCodec : IKvBlockCodec
         }
 
         int count = raw.Length / planes;
-        byte[] rented = ArrayPool<byte>.Shared.Rent(count);
+        byte[] rented = ArrayPool<byte>.Shared.Rent(raw.Length);
         try
         {
-            Span<byte> plane = rented.AsSpan(0, count);
             ReadOnlySpan<byte> rest = coded[(planes * sizeof(uint))..];
             for (int p = 0; p < planes; p++)
             {
                 uint length = BinaryPrimitives.ReadUInt32LittleEndian(coded[(p * sizeof(uint))..]);
                 uint bytes = length & ~StoredBit;
-                if (bytes > (uint)rest.Length || !TryReadPlane(rest[..(int)bytes], (length & StoredBit) != 0, plane))
+                if (bytes > (uint)rest.Length || !TryReadPlane(rest[..(int)bytes], (length & StoredBit) != 0, rented.AsSpan(p * count, count)))
                 {
                     return false;
                 }
 
                 rest = rest[(int)bytes..];
-                for (int i = 0, to = p; i < plane.Length; i++, to += planes)
-                {
-                    raw[to] = plane[i];
-                }
             }
 
+            BytePlanes.Join(rented.AsSpan(0, raw.Length), planes, raw);
             return rest.IsEmpty;
         }
         finally

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using E2LLM.Tests.Support;
 using E2LLM.Transfer.Codecs;
 
 namespace E2LLM.Tests.Transfer.Codecs;
@@ -68,6 +69,66 @@ public sealed class Lz4BlockTests
         }
 
         Assert.True(taken > 0);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Decompress_BetweenGuardPages_TouchesNothingOutside(bool guardBefore)
+    {
+        var random = new Random(6);
+        foreach (byte[] source in Sources(900))
+        {
+            byte[] block = Compress(source);
+            using var result = new GuardedArray<byte>(source.Length, guardBefore);
+            using (var whole = new GuardedArray<byte>(block, guardBefore))
+            {
+                Assert.True(Lz4Block.TryDecompress(whole.Span, result.Span));
+                Assert.Equal(source, result.Span);
+            }
+
+            for (int i = 0; i < 3; i++)
+            {
+                byte[] damaged = block[..random.Next(1, block.Length + 1)];
+                damaged[random.Next(damaged.Length)] = (byte)random.Next(256);
+                using var guarded = new GuardedArray<byte>(damaged, guardBefore);
+                using var other = new GuardedArray<byte>(source.Length + random.Next(3), guardBefore);
+                Lz4Block.TryDecompress(guarded.Span, other.Span);
+            }
+        }
+    }
+
+    [Fact]
+    public void Decompress_EveryOffsetAndLength_RepeatsWhatLiesThere()
+    {
+        var random = new Random(7);
+        for (int offset = 1; offset <= 70; offset++)
+        {
+            for (int length = 4; length <= 120; length++)
+            {
+                // Literals, one match, and enough literals behind it for the quick way; then as few as the format allows.
+                byte[] first = new byte[offset + random.Next(3)];
+                random.NextBytes(first);
+                foreach (int rest in new[] { 100, 12 })
+                {
+                    byte[] last = new byte[rest];
+                    random.NextBytes(last);
+                    List<byte> expected = [.. first], block = [(byte)((Math.Min(first.Length, 15) << 4) | Math.Min(length - 4, 15)), .. Extension(first.Length), .. first, (byte)offset, 0, .. Extension(length - 4)];
+                    for (int i = 0; i < length; i++)
+                    {
+                        expected.Add(expected[^offset]);
+                    }
+
+                    expected.AddRange(last);
+                    block.AddRange([(byte)(Math.Min(rest, 15) << 4), .. Extension(rest), .. last]);
+                    byte[] result = new byte[expected.Count];
+                    Assert.True(Lz4Block.TryDecompress(block.ToArray(), result), $"offset {offset}, length {length}");
+                    Assert.Equal(expected, result);
+                }
+            }
+        }
+
+        static byte[] Extension(int length) => length < 15 ? [] : [.. Enumerable.Repeat((byte)255, (length - 15) / 255), (byte)((length - 15) % 255)];
     }
 
     [Theory]
