@@ -1,4 +1,3 @@
-using System.Threading.Channels;
 using E2LLM.Diagnostics;
 using E2LLM.Transfer;
 
@@ -13,23 +12,16 @@ internal sealed class PeerConnection : IAsyncDisposable
     private readonly Stream _stream;
     private readonly ConnectionOptions _options;
     private readonly FrameReceiver _receiver;
-    private readonly FrameSender _sender;
-    private readonly Channel<OutgoingFrame> _outgoing = Channel.CreateUnbounded<OutgoingFrame>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly OutgoingFrames _outgoing;
     private readonly CancellationTokenSource _stop = new();
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock _gate = new();
     private readonly ITimer _watch;
     private FrameHandler _handler = Unexpected;
-    private TaskCompletionSource? _room;
     private Exception? _error;
     private Task _completion = Task.CompletedTask;
-    private long _queuedBytes;
-    private long _sentFrames;
     private long _sentAtLastBeat = -1;
-    private long _writeStarted;
     private long _lastWatch;
-    private bool _writing;
-    private ulong _nonce;
 
     /// <summary>Wraps a stream and owns it from now on; nothing happens before <see cref="Start"/>. The peer has this name until the handshake says it.</summary>
     public PeerConnection(Stream stream, string peer, ConnectionOptions options)
@@ -38,18 +30,19 @@ internal sealed class PeerConnection : IAsyncDisposable
         _options = options;
         Peer = peer;
         _receiver = new FrameReceiver(stream, options);
-        _sender = new FrameSender(stream, options.TimeProvider);
+        _outgoing = new OutgoingFrames(stream, options, error => Fail(error is null
+            ? new ObjectDisposedException(nameof(PeerConnection)) : new PeerLostException(Peer, -1, PeerLossReason.Closed, error.Message, error)));
         _watch = options.TimeProvider.CreateTimer(static state => ((PeerConnection)state!).Watch(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
 
     /// <summary>Name of the device on the other side.</summary>
     public string Peer { get; set; }
 
-    /// <summary>Ends when the connection is over and both its loops have stopped; never throws.</summary>
+    /// <summary>Ends when the connection is over and nothing is read or sent any more; never throws.</summary>
     public Task Completion => _completion;
 
     /// <summary>Bytes per second that the peer took lately; infinite while unknown.</summary>
-    public double SentBytesPerSecond => _sender.BytesPerSecond;
+    public double SentBytesPerSecond => _outgoing.BytesPerSecond;
 
     /// <summary>Cancelled when the connection is over.</summary>
     public CancellationToken Ended => _stop.Token;
@@ -66,7 +59,7 @@ internal sealed class PeerConnection : IAsyncDisposable
         }
     }
 
-    /// <summary>Starts both loops and the watch. <paramref name="handler"/> takes every frame but heartbeats.</summary>
+    /// <summary>Starts to read and to watch. <paramref name="handler"/> takes every frame but heartbeats.</summary>
     public void Start(FrameHandler handler)
     {
         _handler = handler;
@@ -77,56 +70,65 @@ internal sealed class PeerConnection : IAsyncDisposable
         _completion = RunAsync();
     }
 
+    /// <summary>
+    /// From now on the stream is read on only while the frames that wait in <paramref name="backlog"/>, and those that wait to be sent, are within their bounds: a peer that sends and does not read, or sends faster than we work, comes
+    /// to rest. For whoever answers; two sides that both did this could wait for each other.
+    /// </summary>
+    public void Bound(FrameBacklog backlog) => _receiver.Rest = async ct =>
+    {
+        if (backlog.IsFull)
+        {
+            await backlog.WaitForRoomAsync(ct).ConfigureAwait(false);
+        }
+
+        await _outgoing.WaitForRoomAsync(ct).ConfigureAwait(false);
+    };
+
     /// <summary>Changes who takes the frames; to be called from the current handler only.</summary>
     public void HandOver(FrameHandler handler) => _handler = handler;
 
     /// <summary>Stamps frames sent from now on and expects the stamp on those received from now on. Called between two frames of each direction.</summary>
     public void UseNonce(ulong nonce)
     {
-        Volatile.Write(ref _nonce, nonce);
+        _outgoing.Nonce = nonce;
         _receiver.Nonce = nonce;
     }
 
-    /// <summary>Queues a frame. Never blocks; does nothing once the connection is over.</summary>
+    /// <summary>Queues a frame and has it sent. Never blocks; does nothing once the connection is over.</summary>
     public void Send(in OutgoingFrame frame)
     {
-        Interlocked.Add(ref _queuedBytes, frame.TotalBytes);
-        if (!_outgoing.Writer.TryWrite(frame))
-        {
-            frame.Release();
-        }
+        _outgoing.Add(frame);
+        _outgoing.Send();
     }
 
-    /// <summary>Queues a frame without payload.</summary>
+    /// <summary>Queues a frame without payload and has it sent.</summary>
     public void Send(FrameKind kind, HeaderWriter header) => Send(OutgoingFrame.WithoutPayload(kind, header.ToArray()));
 
-    /// <summary>Waits until less than <see cref="ConnectionOptions.SendQueueBytes"/> are queued, or the connection is over.</summary>
-    public async ValueTask WaitForRoomAsync(CancellationToken cancellationToken)
+    /// <summary>Queues a frame for a <see cref="SendHere()"/> that is sure to follow.</summary>
+    public void Queue(in OutgoingFrame frame) => _outgoing.Add(frame);
+
+    /// <inheritdoc cref="OutgoingFrames.SendHere"/>
+    public void SendHere() => _outgoing.SendHere();
+
+    /// <summary>Queues a frame and sends what is queued as <see cref="SendHere()"/> does.</summary>
+    public void SendHere(in OutgoingFrame frame)
     {
-        while (Interlocked.Read(ref _queuedBytes) >= _options.SendQueueBytes && !_stop.IsCancellationRequested)
-        {
-            TaskCompletionSource room;
-            lock (_gate)
-            {
-                room = _room ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-            }
-
-            if (Interlocked.Read(ref _queuedBytes) < _options.SendQueueBytes || _stop.IsCancellationRequested)
-            {
-                return;
-            }
-
-            await room.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
-        }
+        _outgoing.Add(frame);
+        _outgoing.SendHere();
     }
 
+    /// <summary>Queues a frame without payload and sends what is queued as <see cref="SendHere()"/> does.</summary>
+    public void SendHere(FrameKind kind, HeaderWriter header) => SendHere(OutgoingFrame.WithoutPayload(kind, header.ToArray()));
+
+    /// <inheritdoc cref="OutgoingFrames.WaitForRoomAsync"/>
+    public ValueTask WaitForRoomAsync(CancellationToken cancellationToken) => _outgoing.WaitForRoomAsync(cancellationToken);
+
     /// <summary>Ends the connection after what is queued was sent, as far as the peer takes it.</summary>
-    public void CloseAfterSending() => _outgoing.Writer.TryComplete();
+    public void CloseAfterSending() => _outgoing.CloseAfterSending();
 
     /// <summary>Ends the connection now. Only the first reason counts.</summary>
     public void Fail(Exception error)
     {
-        TaskCompletionSource? room;
         lock (_gate)
         {
             if (_error is not null)
@@ -135,7 +137,6 @@ internal sealed class PeerConnection : IAsyncDisposable
             }
 
             _error = error;
-            (room, _room) = (_room, null);
         }
 
         if (error is PeerLostException lost)
@@ -143,9 +144,8 @@ internal sealed class PeerConnection : IAsyncDisposable
             Telemetry.PeerLostCounter.Add(1, new(Telemetry.PeerTag, Peer), new(Telemetry.ReasonTag, lost.Reason.ToString()));
         }
 
-        _outgoing.Writer.TryComplete();
+        _outgoing.Stop();
         _stop.Cancel();
-        room?.TrySetResult();
         _ended.TrySetResult();
     }
 
@@ -164,7 +164,6 @@ internal sealed class PeerConnection : IAsyncDisposable
         // Off the caller's thread at once: a stream may complete synchronously for long.
         await Task.Yield();
         Task reading = ReadAsync();
-        Task writing = WriteAsync();
         await _ended.Task.ConfigureAwait(false);
         await _watch.DisposeAsync().ConfigureAwait(false);
         try
@@ -177,11 +176,7 @@ internal sealed class PeerConnection : IAsyncDisposable
             // The stream is broken already, which is why we are here.
         }
 
-        await Task.WhenAll(reading, writing).ConfigureAwait(false);
-        while (_outgoing.Reader.TryRead(out OutgoingFrame frame))
-        {
-            frame.Release();
-        }
+        await Task.WhenAll(reading, _outgoing.DisposeAsync().AsTask()).ConfigureAwait(false);
     }
 
     private async Task ReadAsync()
@@ -209,60 +204,6 @@ internal sealed class PeerConnection : IAsyncDisposable
         }
     }
 
-    private async Task WriteAsync()
-    {
-        try
-        {
-            ChannelReader<OutgoingFrame> reader = _outgoing.Reader;
-            while (await reader.WaitToReadAsync(_stop.Token).ConfigureAwait(false))
-            {
-                Volatile.Write(ref _writeStarted, _options.TimeProvider.GetTimestamp());
-                Volatile.Write(ref _writing, true);
-                while (reader.TryRead(out OutgoingFrame frame))
-                {
-                    try
-                    {
-                        await _sender.WriteAsync(frame, Volatile.Read(ref _nonce), Progress, _stop.Token).ConfigureAwait(false);
-                    }
-                    finally
-                    {
-                        frame.Release();
-                        MakeRoom(frame.TotalBytes);
-                    }
-
-                    Interlocked.Increment(ref _sentFrames);
-                }
-
-                await _sender.FlushAsync(Progress, _stop.Token).ConfigureAwait(false);
-                Volatile.Write(ref _writing, false);
-            }
-
-            Fail(new ObjectDisposedException(nameof(PeerConnection)));
-        }
-        catch (Exception error)
-        {
-            Fail(new PeerLostException(Peer, -1, PeerLossReason.Closed, error.Message, error));
-        }
-    }
-
-    private void Progress() => Volatile.Write(ref _writeStarted, _options.TimeProvider.GetTimestamp());
-
-    private void MakeRoom(int bytes)
-    {
-        if (Interlocked.Add(ref _queuedBytes, -bytes) >= _options.SendQueueBytes)
-        {
-            return;
-        }
-
-        TaskCompletionSource? room;
-        lock (_gate)
-        {
-            (room, _room) = (_room, null);
-        }
-
-        room?.TrySetResult();
-    }
-
     /// <summary>Runs four times per <see cref="ConnectionOptions.PeerTimeout"/>.</summary>
     private void Watch()
     {
@@ -273,7 +214,7 @@ internal sealed class PeerConnection : IAsyncDisposable
         {
             // This process itself stood still (suspended, starved, in a debugger): what came meanwhile is not read yet.
             _receiver.Restart();
-            Progress();
+            _outgoing.Restart();
         }
 
         if (_receiver.IsOverdue(out TimeSpan allowed))
@@ -281,15 +222,15 @@ internal sealed class PeerConnection : IAsyncDisposable
             var timeout = new TimeoutException($"No whole frame came within {allowed.TotalSeconds:0.###} s.");
             Fail(new PeerLostException(Peer, -1, PeerLossReason.TimedOut, timeout.Message, timeout));
         }
-        else if (Volatile.Read(ref _writing) && clock.GetElapsedTime(Volatile.Read(ref _writeStarted)) > _options.PeerTimeout)
+        else if (_outgoing.IsSending && _outgoing.StillFor > _options.PeerTimeout)
         {
             var timeout = new TimeoutException($"It took no bytes for {_options.PeerTimeout.TotalSeconds:0.###} s.");
             Fail(new PeerLostException(Peer, -1, PeerLossReason.TimedOut, timeout.Message, timeout));
         }
-        else if (!Volatile.Read(ref _writing) && Volatile.Read(ref _nonce) != 0)
+        else if (!_outgoing.IsSending && _outgoing.Nonce != 0)
         {
             // Only after the handshake: before it there is no nonce to stamp, and the handshake itself must come in time.
-            long sent = Interlocked.Read(ref _sentFrames);
+            long sent = _outgoing.SentFrameCount;
             if (sent == Interlocked.Exchange(ref _sentAtLastBeat, sent))
             {
                 Send(OutgoingFrame.WithoutPayload(FrameKind.Heartbeat, []));

@@ -125,6 +125,7 @@ internal sealed class KvLink : IAsyncDisposable
                 return;
             }
 
+            connection.SendHere();
             await connection.WaitForRoomAsync(_stop.Token).ConfigureAwait(false);
         }
 
@@ -150,7 +151,7 @@ internal sealed class KvLink : IAsyncDisposable
             s.Pending.SliceCount++;
             s.Pending.RawBytes += slice.RawBytes;
             s.Pending.CodedBytes += payload.Length;
-            s.Connection.Send(OutgoingFrame.WithRented(FrameKind.KvSlice, header.ToArray(), copy, payload.Length));
+            s.Connection.Queue(OutgoingFrame.WithRented(FrameKind.KvSlice, header.ToArray(), copy, payload.Length));
         });
 
     private void OnFrame(in Frame frame)

@@ -1,4 +1,5 @@
 using E2LLM.Replicas.Connections;
+using E2LLM.Sampling;
 using E2LLM.Transfer;
 
 namespace E2LLM.Replicas.Stages;
@@ -93,10 +94,13 @@ internal sealed partial class ReplicaDriver
                 Pump();
             }
         }
+
+        _firstStage?.SendHere();
     }
 
     private void OnTokens(TokensMessage message)
     {
+        var sampled = new List<(ReplicaSequence Sequence, TokenChoice Token, bool IsLast)>(message.Tokens.Count);
         lock (_gate)
         {
             if (!_steps.Remove(message.Step))
@@ -117,7 +121,8 @@ internal sealed partial class ReplicaDriver
                     throw new KvTransferException("position", 0, $"A token for position {token.Position} came; {sequence.Scheduled.Tokens.Count} are known.");
                 }
 
-                sequence.Emit(token.Token);
+                sequence.Take(token.Token);
+                sampled.Add((sequence, token.Token, sequence.RemainingTokenCount == 0));
                 if (sequence.RemainingTokenCount == 0)
                 {
                     _scheduler.Remove(sequence.Scheduled);
@@ -129,6 +134,13 @@ internal sealed partial class ReplicaDriver
             }
 
             Pump();
+        }
+
+        // The next step first: a stage may be waiting for it, and consumers wake threads.
+        _firstStage!.SendHere();
+        foreach ((ReplicaSequence sequence, TokenChoice token, bool isLast) in sampled)
+        {
+            sequence.Publish(token, isLast);
         }
     }
 }

@@ -148,6 +148,8 @@ internal sealed partial class ReplicaDriver(ReplicaPlan plan, ReplicaOptions opt
             _scheduler.Add(sequence.Scheduled);
             Pump();
         }
+
+        _firstStage!.SendHere();
     }
 
     /// <summary>Tells that the consumer of a sequence took a token.</summary>
@@ -161,6 +163,8 @@ internal sealed partial class ReplicaDriver(ReplicaPlan plan, ReplicaOptions opt
                 _scheduler.Ready(sequence.Scheduled);
                 Pump();
             }
+
+            _firstStage!.SendHere();
         }
     }
 
@@ -187,14 +191,14 @@ internal sealed partial class ReplicaDriver(ReplicaPlan plan, ReplicaOptions opt
         sequence.Fail(new OperationCanceledException("The sequence was closed."));
     }
 
-    /// <summary>Sends steps while any are due. Called under the lock.</summary>
+    /// <summary>Queues steps while any are due. Called under the lock; they are sent after it.</summary>
     private void Pump()
     {
         while (_error is null && _scheduler.TryNext(_items))
         {
             ulong step = _nextStep++;
             _steps.Add(step);
-            _firstStage!.Send(StepFrame.Create(step, _items, item => _byScheduled[item.Sequence].Id));
+            _firstStage!.Queue(StepFrame.Create(step, _items, item => _byScheduled[item.Sequence].Id));
         }
     }
 

@@ -108,16 +108,22 @@ internal sealed class ReplicaSequence
         return Pages[..Math.Min(Pages.Count, Scheduled.SubmittedCount / PageKey.TokenCount)];
     }
 
-    /// <summary>Hands a token to the consumer.</summary>
-    public void Emit(TokenChoice token)
+    /// <summary>Takes a token that was sampled; <see cref="Publish"/> hands it to the consumer.</summary>
+    public void Take(TokenChoice token)
     {
         Scheduled.Append(token.Id);
-        RemainingTokenCount--;
+        RemainingTokenCount = EndsAt?.Invoke(token.Id) == true ? 0 : RemainingTokenCount - 1;
         Scheduled.IsPaused = Interlocked.Increment(ref _unreadCount) >= _tokenBufferCount;
+    }
+
+    /// <summary>Hands a token to the consumer.</summary>
+    /// <param name="token">The token.</param>
+    /// <param name="isLast">Whether none follows.</param>
+    public void Publish(TokenChoice token, bool isLast)
+    {
         _sampled.Writer.TryWrite(token);
-        if (RemainingTokenCount == 0 || EndsAt?.Invoke(token.Id) == true)
+        if (isLast)
         {
-            RemainingTokenCount = 0;
             _sampled.Writer.TryComplete();
         }
     }

@@ -16,6 +16,9 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
     private KvReceiver? _keysValues;
     private bool _attached;
 
+    /// <summary>Work of this connection that the stage loop has not done; at most what steps of the largest size take.</summary>
+    private readonly FrameBacklog _backlog = new(2L * host.Connections.Limits.MaxFrameBytes);
+
     /// <summary>Takes the first frame.</summary>
     public void OnHello(in Frame frame)
     {
@@ -24,6 +27,7 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
             throw new KvTransferException("kind", frame.Offset + 6, $"Expected a hello, found a frame of kind {frame.Kind}.");
         }
 
+        connection.Bound(_backlog);
         HelloMessage hello = HelloMessage.Read(frame);
         connection.Peer = hello.From;
         RejectMessage? reject = HelloJudge.Judge(host, hello, connection, out _session);
@@ -126,11 +130,11 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
         {
             case FrameKind.SequenceOpen:
                 SequenceOpenMessage open = SequenceOpenMessage.Read(frame);
-                host.Loop.Post(() => session.Open(open));
+                Post(frame, () => session.Open(open));
                 break;
             case FrameKind.SequenceClose:
                 SequenceCloseMessage close = SequenceCloseMessage.Read(frame);
-                host.Loop.Post(() => session.Close(close));
+                Post(frame, () => session.Close(close));
                 break;
             default:
                 throw new KvTransferException("kind", frame.Offset + 6, $"A frame of kind {frame.Kind} is not expected here.");
@@ -142,7 +146,25 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
         StepMessage step = StepMessage.Read(frame, bytesPerToken, host.Executor.MaxBatchTokenCount);
         byte[] payload = ArrayPool<byte>.Shared.Rent((int)frame.Payload.Length);
         frame.Payload.CopyTo(payload);
-        host.Loop.Post(() => session.Step(step, payload, host.Stopping));
+        Post(frame, () => session.Step(step, payload, host.Stopping));
+    }
+
+    /// <summary>Has the stage loop do what a frame asks for.</summary>
+    private void Post(in Frame frame, Action work)
+    {
+        long bytes = frame.TotalBytes;
+        _backlog.Add(bytes);
+        host.Loop.Post(() =>
+        {
+            try
+            {
+                work();
+            }
+            finally
+            {
+                _backlog.Done(bytes);
+            }
+        });
     }
 
     private void Attach(StageSession session, AttachMessage attach)

@@ -90,7 +90,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
             return;
         }
 
-        _next?.Send(open.ToFrame());
+        _next?.SendHere(open.ToFrame());
         KvCache cache = _executor.KvPool.CreateSequence();
         try
         {
@@ -125,7 +125,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
             return;
         }
 
-        _next?.Send(close.ToFrame());
+        _next?.SendHere(close.ToFrame());
         if (_sequences.Remove(close.Sequence, out StageSequence? found))
         {
             host.Imports.TryRemove((id, close.Sequence), out _);
@@ -176,7 +176,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
             bytes.CopyTo(copy);
             var header = new HeaderWriter();
             step.Write(header);
-            _next.Send(OutgoingFrame.WithRented(FrameKind.Hidden, header.ToArray(), copy, bytes.Length));
+            _next.Queue(OutgoingFrame.WithRented(FrameKind.Hidden, header.ToArray(), copy, bytes.Length));
         }
         catch (Exception error)
         {
@@ -185,6 +185,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
         finally
         {
             Telemetry.StageHistogram.Record(clock.GetElapsedTime(start).TotalSeconds, new(Telemetry.DeviceTag, host.Name), new(Telemetry.TokensTag, Telemetry.TokensBucket(step.TokenCount)));
+            (_next ?? driver).SendHere();
             ArrayPool<byte>.Shared.Return(payload);
         }
     }
@@ -264,14 +265,14 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
 
         var header = new HeaderWriter();
         new TokensMessage(step.Step, tokens).Write(header);
-        driver.Send(FrameKind.Tokens, header);
+        driver.Queue(OutgoingFrame.WithoutPayload(FrameKind.Tokens, header.ToArray()));
     }
 
     private void Tell(FrameKind kind, ulong sequence, ulong count)
     {
         var header = new HeaderWriter();
         new SequenceMessage(sequence, count).Write(header);
-        driver.Send(kind, header);
+        driver.SendHere(kind, header);
     }
 
     private bool CheckChain()
