@@ -80,6 +80,16 @@ internal sealed class StageProcess : IAsyncDisposable
         return double.Parse((await process.StandardOutput.ReadLineAsync())!, CultureInfo.InvariantCulture);
     }
 
+    /// <summary>The processor time that a stage's process has taken, and start and end of each step since it was last asked; timestamps are comparable between the processes of one machine.</summary>
+    public async Task<StageSteps> StepsAsync(string device)
+    {
+        Process process = _processes[device];
+        await process.StandardInput.WriteLineAsync("steps");
+        await process.StandardInput.FlushAsync();
+        long[] numbers = [.. (await process.StandardOutput.ReadLineAsync())!.Split(' ').Select(text => long.Parse(text, CultureInfo.InvariantCulture))];
+        return new StageSteps(TimeSpan.FromTicks(numbers[0]).TotalSeconds, [.. numbers.Skip(1).Chunk(2).Select(pair => (pair[0], pair[1]))]);
+    }
+
     public async ValueTask DisposeAsync()
     {
         foreach (Process process in _processes.Values)

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Diagnostics.Metrics;
 using System.Globalization;
 using System.Net.Sockets;
@@ -11,7 +12,8 @@ namespace E2LLM.Replicas.Report;
 
 /// <summary>
 /// A stage's process: loads its layers, says on which port it listens, serves until stdin ends. Lines on stdin: first the addresses, then
-/// "rate N", the bytes per second at which it may send to other stages, or "busy", answered with the seconds that it computed so far.
+/// "rate N", the bytes per second at which it may send to other stages, "busy", answered with the seconds that it computed so far, or "steps", answered with
+/// the process's processor time in ticks of 100 ns, then start and end of each step since the last such line, as timestamps of the machine's clock.
 /// </summary>
 internal static class StageServer
 {
@@ -35,6 +37,7 @@ internal static class StageServer
         Console.WriteLine(port);
         addresses.Fill(await Console.In.ReadLineAsync());
         double busySeconds = 0;
+        var steps = new List<string>();
         using var metrics = new MeterListener();
         metrics.InstrumentPublished = (instrument, meters) =>
         {
@@ -43,14 +46,32 @@ internal static class StageServer
                 meters.EnableMeasurementEvents(instrument);
             }
         };
-        metrics.SetMeasurementEventCallback<double>((_, seconds, _, _) => Volatile.Write(ref busySeconds, busySeconds + seconds));
+        metrics.SetMeasurementEventCallback<double>((_, seconds, _, _) =>
+        {
+            long end = Stopwatch.GetTimestamp();
+            lock (steps)
+            {
+                busySeconds += seconds;
+                steps.Add(string.Create(CultureInfo.InvariantCulture, $"{end - (long)(seconds * Stopwatch.Frequency)} {end}"));
+            }
+        });
         metrics.Start();
         while (await Console.In.ReadLineAsync() is { } line)
         {
-            if (line == "busy")
+            lock (steps)
             {
-                Console.WriteLine(Volatile.Read(ref busySeconds));
-                continue;
+                if (line == "busy")
+                {
+                    Console.WriteLine(busySeconds);
+                    continue;
+                }
+
+                if (line == "steps")
+                {
+                    Console.WriteLine(string.Join(' ', steps.Prepend(Environment.CpuUsage.TotalTime.Ticks.ToString(CultureInfo.InvariantCulture))));
+                    steps.Clear();
+                    continue;
+                }
             }
 
             rate.BytesPerSecond = double.Parse(line.Split(' ')[1], CultureInfo.InvariantCulture);
