@@ -1,3 +1,5 @@
+using System.Buffers;
+using System.Runtime.InteropServices;
 using E2LLM.Sampling;
 using E2LLM.Transfer;
 
@@ -25,6 +27,17 @@ internal sealed record StepMessage(ulong Step, IReadOnlyList<StepItem> Items)
         {
             writer.UInt64(item.Sequence).Int32(item.FirstPosition).Int32(item.TokenCount).Byte((byte)(item.Samples ? 1 : 0)).Int32(item.LastToken);
         }
+    }
+
+    /// <summary>The frame for the next stage, with a copy of the hidden states after ours.</summary>
+    public OutgoingFrame ToFrame(ReadOnlySpan<float> hidden)
+    {
+        ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(hidden);
+        byte[] copy = ArrayPool<byte>.Shared.Rent(bytes.Length);
+        bytes.CopyTo(copy);
+        var header = new HeaderWriter();
+        Write(header);
+        return OutgoingFrame.WithRented(FrameKind.Hidden, header.ToArray(), copy, bytes.Length);
     }
 
     /// <summary>Reads a step and checks that its payload has <paramref name="bytesPerToken"/> for each token.</summary>

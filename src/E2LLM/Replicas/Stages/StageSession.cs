@@ -1,5 +1,4 @@
 using System.Buffers;
-using System.Runtime.InteropServices;
 using E2LLM.Diagnostics;
 using E2LLM.KvCaching;
 using E2LLM.Replicas.Connections;
@@ -171,12 +170,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
                 return;
             }
 
-            ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(hidden);
-            byte[] copy = ArrayPool<byte>.Shared.Rent(bytes.Length);
-            bytes.CopyTo(copy);
-            var header = new HeaderWriter();
-            step.Write(header);
-            _next.Queue(OutgoingFrame.WithRented(FrameKind.Hidden, header.ToArray(), copy, bytes.Length));
+            _next.Queue(step.ToFrame(hidden));
         }
         catch (Exception error)
         {
