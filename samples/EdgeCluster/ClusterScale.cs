@@ -9,27 +9,24 @@ internal static class ClusterScale
     private const int KvTokens = 1024;
 
     /// <summary>
-    /// The same devices with memory and speeds multiplied alike, for a model that is larger than the embedded one; a smaller one gets them unchanged,
-    /// since what a pass needs besides the weights does not shrink with them.
+    /// How much larger devices must be for a model than for the embedded one; 1 for a smaller one, since what a pass needs besides the weights does not
+    /// shrink with them.
     /// </summary>
-    public static (Cluster Cluster, double Factor) Fit(Cluster cluster, ModelCost model, ModelCost embedded)
+    public static double FactorFor(ModelCost model, ModelCost embedded) => Math.Max(1, (double)Bytes(model) / Bytes(embedded));
+
+    /// <summary>The same devices with memory and speeds multiplied alike.</summary>
+    public static Cluster Scale(Cluster cluster, double factor) => cluster with
     {
-        double factor = Math.Max(1, (double)Bytes(model) / Bytes(embedded));
-        return factor == 1
-            ? (cluster, 1)
-            : (cluster with
+        Devices =
+        [
+            .. cluster.Devices.Select(device => device with
             {
-                Devices =
-                [
-                    .. cluster.Devices.Select(device => device with
-                    {
-                        MemoryBytes = (long)(device.MemoryBytes * factor),
-                        ComputeFlopsPerSecond = device.ComputeFlopsPerSecond * factor,
-                        MemoryBytesPerSecond = device.MemoryBytesPerSecond * factor,
-                    }),
-                ],
-            }, factor);
-    }
+                MemoryBytes = (long)(device.MemoryBytes * factor),
+                ComputeFlopsPerSecond = device.ComputeFlopsPerSecond * factor,
+                MemoryBytesPerSecond = device.MemoryBytesPerSecond * factor,
+            }),
+        ],
+    };
 
     private static long Bytes(ModelCost model) => model.WeightBytes(new LayerRange(0, model.LayerCount), true, true) + (KvTokens * model.KvBytesPerToken);
 }

@@ -3,7 +3,7 @@ using E2LLM.Deployment;
 using E2LLM.Gguf;
 using E2LLM.Planning;
 using E2LLM.Replicas;
-using E2LLM.Samples.EdgeCluster.Faults;
+using E2LLM.Samples.EdgeCluster.Changes;
 using E2LLM.Samples.EdgeCluster.Output;
 using E2LLM.Samples.EdgeCluster.Stages;
 using E2LLM.Transfer;
@@ -15,12 +15,14 @@ internal static class Demo
 {
     public static async Task<int> RunAsync(DemoOptions options, TextWriter output, CancellationToken ct)
     {
-        Cluster cluster = Cluster.Parse(await File.ReadAllTextAsync(options.ClusterPath, ct));
         ModelCost model = ReadModel(options.ModelPath);
         Workload workload = Workload.Parse(await File.ReadAllTextAsync(options.WorkloadPath, ct));
-        if (options.ClusterPath == DemoOptions.EmbeddedCluster && options.ModelPath != DemoOptions.EmbeddedModel)
+        double factor = options.ClusterPath == DemoOptions.EmbeddedCluster && options.ModelPath != DemoOptions.EmbeddedModel
+            ? ClusterScale.FactorFor(model, ReadModel(DemoOptions.EmbeddedModel)) : 1;
+        Cluster cluster = ClusterScale.Scale(Cluster.Parse(await File.ReadAllTextAsync(options.ClusterPath, ct)), factor);
+        DeviceProfile? newcomer = options.Add?.In(ClusterScale.Scale(Cluster.Parse(await File.ReadAllTextAsync(DemoOptions.Newcomers, ct)), factor), cluster);
+        if (factor > 1)
         {
-            (cluster, double factor) = ClusterScale.Fit(cluster, model, ReadModel(DemoOptions.EmbeddedModel));
             output.WriteLine($"The embedded devices fit the embedded model; for this one their memory and speeds are taken {factor:N1} times (--cluster gives your own).");
         }
 
@@ -47,24 +49,26 @@ internal static class Demo
             return 1;
         }
 
-        return await ServeAsync(planning.Plan, cluster, options, output, ct) ? 0 : 1;
+        using var membership = new Membership(cluster, model, workload, options, planning.Plan, output);
+        return await ServeAsync(membership, newcomer, options, output, ct) ? 0 : 1;
     }
 
     internal static ModelCost ReadModel(string path) => ModelCostFile.Read(path);
 
-    private static bool IsLossless(string codec) => KvCodecPolicy.TryParse(codec, out KvCodecPolicy? policy) && policy.Codecs.All(one => one.IsLossless);
+    internal static PlanningResult MakePlan(Cluster cluster, ModelCost model, Workload workload, DemoOptions options, CancellationToken ct) =>
+        Planned(options, planner => DeploymentPlanner.Plan(cluster, model, workload, planner, cancellationToken: ct));
 
     /// <summary>Prefill and decode apart where that is possible: the sample is about moving KV caches.</summary>
-    internal static PlanningResult MakePlan(Cluster cluster, ModelCost model, Workload workload, DemoOptions options, CancellationToken ct)
+    internal static PlanningResult Planned(DemoOptions options, Func<PlannerOptions, PlanningResult> plan)
     {
         var planner = new PlannerOptions { Seed = options.Seed, AllowMixed = options.PlanOnly };
-        PlanningResult result = DeploymentPlanner.Plan(cluster, model, workload, planner, cancellationToken: ct);
-        return result.IsFeasible || planner.AllowMixed
-            ? result
-            : DeploymentPlanner.Plan(cluster, model, workload, planner with { AllowMixed = true }, cancellationToken: ct);
+        PlanningResult result = plan(planner);
+        return result.IsFeasible || planner.AllowMixed ? result : plan(planner with { AllowMixed = true });
     }
 
-    private static async Task<bool> ServeAsync(DeploymentPlan plan, Cluster cluster, DemoOptions options, TextWriter output, CancellationToken ct)
+    private static bool IsLossless(string codec) => KvCodecPolicy.TryParse(codec, out KvCodecPolicy? policy) && policy.Codecs.All(one => one.IsLossless);
+
+    private static async Task<bool> ServeAsync(Membership membership, DeviceProfile? newcomer, DemoOptions options, TextWriter output, CancellationToken ct)
     {
         ModelIdentity identity;
         using (GgufFile file = GgufFile.Open(options.ModelPath))
@@ -72,28 +76,68 @@ internal static class Demo
             identity = ModelIdentityReader.Read(file);
         }
 
-        output.WriteLine($"Starting {plan.Replicas.Sum(replica => replica.Stages.Count)} processes, one for each stage, on this machine ({Environment.ProcessorCount} processors).");
-        await using StageFleet fleet = await StageFleet.StartAsync(plan, cluster, options.ModelPath, options.Kill is { Token: null } order ? order.DeviceIn(plan) : null, ct);
-        output.WriteLine($"Each loaded its own layers alone: {fleet.WeightBytes.Sum() / 1e6:N1} MB of weights in all, {fleet.WeightBytes.Max() / 1e6:N1} MB in the largest process.");
-        output.WriteLine();
-
+        DeploymentPlan plan = membership.Plan;
+        output.WriteLine($"Starting {membership.Cluster.Devices.Count} processes, one for each device, on this machine ({Environment.ProcessorCount} processors). None has the model's file.");
+        await using StageFleet fleet = await StageFleet.StartAsync(membership.Cluster, options.ModelPath, StageKill.Freezing(options.Kill, plan), ct);
         using var reference = SingleProcess.Load(options.ModelPath);
-        IReadOnlyList<DemoRequest> requests = DemoRequest.Create(options, reference.Tokenizer, identity.Shape.ContextLength);
-        StageKill? kill = options.Kill is null ? null : new StageKill(options.Kill, plan, fleet, output);
+        StageKill? kill = options.Kill is null ? null : new StageKill(options.Kill, membership, fleet, output);
+        DeviceJoin? join;
         IReadOnlyList<DemoResult> results;
-        await using (Dispatcher dispatcher = await Dispatcher.ConnectAsync(plan, identity, fleet.ConnectAsync, fleet.ReplicaOptions with { KvCodec = options.Codec }, cancellationToken: ct))
+        await using (Dispatcher dispatcher = await Dispatcher.ConnectAsync(
+            plan, identity, fleet.ConnectAsync, fleet.ReplicaOptions with { KvCodec = options.Codec }, new DispatcherOptions { Replan = membership.ReplanAsync }, ct))
         {
+            output.WriteLine($"Each got its own layers over a stream, and nothing else: {fleet.Weights.Held.Values.Sum(held => held.WeightBytes) / 1e6:N1} MB of weights in all.");
+            output.WriteLine();
+            DeviceTable.Write(output, membership.Cluster, fleet.Weights.Held);
+            output.WriteLine();
+            fleet.Weights.Loaded = now => output.WriteLine($"  {DeviceTable.Tell(now)}.");
+            join = newcomer is null ? null : new DeviceJoin(newcomer, options.Add!.Token, membership, fleet, dispatcher, output);
             using var served = CancellationTokenSource.CreateLinkedTokenSource(ct);
             Task killing = kill?.ArmAsync(served.Token) ?? Task.CompletedTask;
-            results = await Serving.RunAsync(dispatcher, requests, reference.Tokenizer, new LiveText(output), kill, ct);
+            results = await ServeWavesAsync(Wave, dispatcher, kill, join, output);
             await served.CancelAsync();
             await killing.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+
+            Task<IReadOnlyList<DemoResult>> Wave(int wave) => Serving.RunAsync(
+                dispatcher, DemoRequest.Create(options, reference.Tokenizer, identity.Shape.ContextLength, wave), reference.Tokenizer, new LiveText(output),
+                (request, run, count) =>
+                {
+                    kill?.OnToken(request, run, count);
+                    join?.OnToken(ct);
+                }, ct);
         }
 
         output.WriteLine();
         kill?.Report();
+        if (join?.HasBegun == false)
+        {
+            output.WriteLine($"Nothing joined: fewer than {options.Add!.Token} tokens came out.");
+        }
+
         ResultTable.Write(output, results);
         output.WriteLine();
         return await reference.AgreesAsync(results, IsLossless(options.Codec), output, ct);
+    }
+
+    /// <summary>Serves the requests; after a change requests keep coming until the new plan is in use, and then once more, so that it is seen at work.</summary>
+    private static async Task<IReadOnlyList<DemoResult>> ServeWavesAsync(Func<int, Task<IReadOnlyList<DemoResult>>> wave, Dispatcher dispatcher, StageKill? kill, DeviceJoin? join, TextWriter output)
+    {
+        int count = 0;
+        List<DemoResult> results = [.. await wave(count++)];
+        if (kill?.HasHappened != true && join?.HasBegun != true)
+        {
+            return results;
+        }
+
+        Task settled = Task.WhenAll(dispatcher.SettleAsync(), join?.Completion ?? Task.CompletedTask);
+        while (!settled.IsCompleted)
+        {
+            results.AddRange(await wave(count++));
+        }
+
+        await settled;
+        output.WriteLine($"  IN USE: {string.Join(", ", dispatcher.Replicas.Select(replica => $"{replica.Name} ({replica.Plan.Role.ToString().ToLowerInvariant()})"))}; the requests once more.");
+        results.AddRange(await wave(count));
+        return results;
     }
 }

@@ -1,6 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
-using E2LLM.Samples.EdgeCluster.Faults;
+using E2LLM.Samples.EdgeCluster.Changes;
 using E2LLM.Transfer;
 
 namespace E2LLM.Samples.EdgeCluster;
@@ -17,7 +17,9 @@ internal sealed record DemoOptions
           --seed N           seed of the planner and of the sampling (default 1)
           --codec NAME       how keys and values travel: auto (default), auto-lossy, raw, lz4, byte-plane-lz4, exponent, int8, int4
           --kill STAGE@TOKEN kill the process of a stage (a device, or prefill, or decode: the first of the fastest
-                             replica) when the TOKENth token has come out, or @kv: in the middle of a KV transfer
+                             replica) when the TOKENth token has come out, or @kv: in the middle of a KV transfer;
+                             every-decode, every-prefill, every: the first of each such replica, so that none is left
+          --add DEVICE@TOKEN a device joins when the TOKENth token has come out: workstation, laptop-c or board-c
           --plan-only        plan, show the plan, and stop
           --fidelity         emulate slower devices, predict times by simulation, measure them, and compare
         """;
@@ -25,6 +27,8 @@ internal sealed record DemoOptions
     public static readonly string EmbeddedModel = Path.Combine(AppContext.BaseDirectory, "tinytales-3.9m-q8_0.gguf");
 
     public static readonly string EmbeddedCluster = Path.Combine(AppContext.BaseDirectory, "cluster.json");
+
+    public static readonly string Newcomers = Path.Combine(AppContext.BaseDirectory, "newcomers.json");
 
     public string ModelPath { get; private init; } = EmbeddedModel;
 
@@ -41,6 +45,8 @@ internal sealed record DemoOptions
     public string Codec { get; private init; } = KvCodecPolicy.Auto.ToString();
 
     public KillOrder? Kill { get; private init; }
+
+    public JoinOrder? Add { get; private init; }
 
     public bool PlanOnly { get; private init; }
 
@@ -65,7 +71,7 @@ internal sealed record DemoOptions
                 continue;
             }
 
-            if (args[i] is not ("--model" or "--cluster" or "--prompt" or "--max-tokens" or "--seed" or "--codec" or "--kill"))
+            if (args[i] is not ("--model" or "--cluster" or "--prompt" or "--max-tokens" or "--seed" or "--codec" or "--kill" or "--add"))
             {
                 problem = $"unknown option '{args[i]}'";
                 return false;
@@ -101,6 +107,7 @@ internal sealed record DemoOptions
         "--seed" => ulong.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out ulong seed) ? this with { Seed = seed } : null,
         "--codec" => KvCodecPolicy.TryParse(value, out _) ? this with { Codec = value } : null,
         "--kill" => KillOrder.TryParse(value, out KillOrder? order) ? this with { Kill = order } : null,
+        "--add" => JoinOrder.TryParse(value, out JoinOrder? order) ? this with { Add = order } : null,
         _ => null,
     };
 }

@@ -3,7 +3,7 @@ using E2LLM.Samples.EdgeCluster;
 using E2LLM.Samples.EdgeCluster.Fidelity;
 using E2LLM.Samples.EdgeCluster.Stages;
 
-// Each stage of a replica is this same program, started with "stage" and its settings.
+// Each device is this same program, started with "stage" and its settings.
 if (args is ["stage", .. var settings])
 {
     return await StageProgram.RunAsync(StageSettings.Parse(settings));
@@ -11,7 +11,7 @@ if (args is ["stage", .. var settings])
 
 if (args is ["profile", .. var profiled])
 {
-    return ProfileProgram.Run(StageSettings.Parse(profiled));
+    return ProfileProgram.Run(profiled);
 }
 
 Console.OutputEncoding = new UTF8Encoding(encoderShouldEmitUTF8Identifier: false);

@@ -1,8 +1,13 @@
 using E2LLM.Replicas;
-using E2LLM.Samples.EdgeCluster.Faults;
 using E2LLM.Samples.EdgeCluster.Output;
 
 namespace E2LLM.Samples.EdgeCluster;
+
+/// <summary>Sees each token of a request before it is shown.</summary>
+/// <param name="request">The request.</param>
+/// <param name="served">Its run.</param>
+/// <param name="count">Tokens of it so far.</param>
+internal delegate void TokenWatcher(DemoRequest request, ServedRequest served, int count);
 
 /// <summary>Serves requests that come one after another, side by side, and shows their text as it comes.</summary>
 internal static class Serving
@@ -10,11 +15,11 @@ internal static class Serving
     private static readonly TimeSpan Period = TimeSpan.FromMilliseconds(150);
 
     public static async Task<IReadOnlyList<DemoResult>> RunAsync(
-        Dispatcher dispatcher, IReadOnlyList<DemoRequest> requests, ITokenizer tokenizer, LiveText live, StageKill? kill, CancellationToken ct) =>
-        await Task.WhenAll(requests.Select((request, index) => ServeAsync(dispatcher, request, index * Period, tokenizer, live, kill, ct)));
+        Dispatcher dispatcher, IReadOnlyList<DemoRequest> requests, ITokenizer tokenizer, LiveText live, TokenWatcher watcher, CancellationToken ct) =>
+        await Task.WhenAll(requests.Select((request, index) => ServeAsync(dispatcher, request, index * Period, tokenizer, live, watcher, ct)));
 
     private static async Task<DemoResult> ServeAsync(
-        Dispatcher dispatcher, DemoRequest request, TimeSpan arrival, ITokenizer tokenizer, LiveText live, StageKill? kill, CancellationToken ct)
+        Dispatcher dispatcher, DemoRequest request, TimeSpan arrival, ITokenizer tokenizer, LiveText live, TokenWatcher watcher, CancellationToken ct)
     {
         await Task.Delay(arrival, ct);
         ServedRequest served = dispatcher.Serve(new ServingRequest
@@ -30,7 +35,7 @@ internal static class Serving
         await foreach (int id in served.WithCancellation(ct))
         {
             ids.Add(id);
-            kill?.OnToken(request, served, ids.Count);
+            watcher(request, served, ids.Count);
             if (ids.Count == 1)
             {
                 live.FirstToken(request, served.Report);

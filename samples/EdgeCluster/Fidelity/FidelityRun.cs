@@ -36,7 +36,7 @@ internal static class FidelityRun
             Cluster cluster = EmulatedCluster.WithSlowLinks(described);
             await File.WriteAllTextAsync(linksPath, cluster.ToJson(), ct);
 
-            MeasuredProfile machine = await ProfileProgram.MeasureAsync(new StageSettings("this-device", modelPath, new LayerRange(0, 2), true, true, 1L << 30, false), ct);
+            MeasuredProfile machine = await ProfileProgram.MeasureAsync("this-device", modelPath, new LayerRange(0, 2), ct);
             output.WriteLine(Text($"This machine, one thread: {machine.Decode[0].SecondsPerLayer * 1e6:F0} us a layer to decode one token, within {machine.ErrorFraction:P0}; devices are emulated {slowdowns.Values.Min():F0} to {slowdowns.Values.Max():F0} times slower."));
             Cluster rough = EmulatedCluster.WithProfiles(cluster, _ => machine, slowdowns);
             PlanningResult planning = Demo.MakePlan(rough, model, Work(1), options, ct);
@@ -51,7 +51,7 @@ internal static class FidelityRun
             var profiles = new Dictionary<string, MeasuredProfile>();
             foreach (StagePlan stage in plan.Replicas.SelectMany(replica => replica.Stages))
             {
-                profiles[stage.Device] = await ProfileProgram.MeasureAsync(StageSettings.Of(stage, modelPath, 1L << 30, freezesInKvTransfer: false), ct);
+                profiles[stage.Device] = await ProfileProgram.MeasureAsync(stage.Device, modelPath, stage.Layers, ct);
             }
 
             double hop = await HostSecondsOfARoundTripAsync(ct);
@@ -85,7 +85,7 @@ internal static class FidelityRun
             identity = ModelIdentityReader.Read(file);
         }
 
-        await using StageFleet fleet = await StageFleet.StartAsync(plan, cluster, modelPath, freezing: null, ct, emulate);
+        await using StageFleet fleet = await StageFleet.StartAsync(cluster, modelPath, freezing: null, ct, emulate);
         await using Dispatcher dispatcher = await Dispatcher.ConnectAsync(plan, identity, fleet.ConnectAsync, fleet.ReplicaOptions, cancellationToken: ct);
         var serving = new LoadedServing(dispatcher, identity.Shape.VocabularySize, (int)options.Seed);
         await serving.RunAsync([.. Enumerable.Range(0, WarmUpCount).Select(i => new SimulatedRequest(i * 0.2, 64, 32))], ct);

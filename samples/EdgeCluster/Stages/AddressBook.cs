@@ -2,34 +2,53 @@ using System.Globalization;
 
 namespace E2LLM.Samples.EdgeCluster.Stages;
 
-/// <summary>Where each device listens. Filled once, when all of them do; connecting waits for that.</summary>
+/// <summary>Where each device listens. It grows as devices come; connecting to one that is not in it yet waits for that. Thread-safe.</summary>
 internal sealed class AddressBook
 {
-    private readonly TaskCompletionSource<IReadOnlyDictionary<string, int>> ports = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Lock gate = new();
+    private readonly Dictionary<string, int> ports = new(StringComparer.Ordinal);
+    private TaskCompletionSource grown = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>Writes a book as one line: <c>device port device port ...</c>, separated by tabs.</summary>
     public static string Write(IEnumerable<(string Device, int Port)> ports) =>
         string.Join('\t', ports.SelectMany(entry => new[] { entry.Device, entry.Port.ToString(CultureInfo.InvariantCulture) }));
 
     /// <summary>Takes such a line.</summary>
-    public void Fill(string? line)
+    public void Fill(string line)
     {
-        string[] fields = line?.Split('\t') ?? [];
-        var read = new Dictionary<string, int>(StringComparer.Ordinal);
-        for (int i = 0; i + 1 < fields.Length; i += 2)
+        string[] fields = line.Split('\t');
+        TaskCompletionSource told;
+        lock (gate)
         {
-            read[fields[i]] = int.Parse(fields[i + 1], CultureInfo.InvariantCulture);
+            for (int i = 0; i + 1 < fields.Length; i += 2)
+            {
+                ports[fields[i]] = int.Parse(fields[i + 1], CultureInfo.InvariantCulture);
+            }
+
+            (told, grown) = (grown, new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously));
         }
 
-        ports.TrySetResult(read);
+        told.SetResult();
     }
 
-    /// <summary>Opens a stream to a device: the delegate that the library asks for.</summary>
+    /// <summary>Opens a stream to a device: the delegate that the library asks for, and whose waiting it limits.</summary>
     public async ValueTask<Stream> ConnectAsync(string device, CancellationToken ct)
     {
-        IReadOnlyDictionary<string, int> known = await ports.Task.WaitAsync(ct);
-        return known.TryGetValue(device, out int port)
-            ? await Loopback.ConnectAsync(port, ct)
-            : throw new IOException($"No process serves device '{device}'.");
+        int port;
+        while (!TryFind(device, out port, out Task more))
+        {
+            await more.WaitAsync(ct);
+        }
+
+        return await Loopback.ConnectAsync(port, ct);
+    }
+
+    private bool TryFind(string device, out int port, out Task more)
+    {
+        lock (gate)
+        {
+            more = grown.Task;
+            return ports.TryGetValue(device, out port);
+        }
     }
 }

@@ -1,29 +1,29 @@
 using E2LLM.Costs;
-using E2LLM.Deployment;
 using E2LLM.Replicas;
 using E2LLM.Samples.EdgeCluster.Fidelity;
 
 namespace E2LLM.Samples.EdgeCluster.Stages;
 
-/// <summary>All stages of a plan, each in a process of its own. Disposing it ends them.</summary>
+/// <summary>All devices of a cluster, each a process of its own, and the host's stream from which they get their layers. Disposing it ends them.</summary>
 internal sealed class StageFleet : IAsyncDisposable
 {
     /// <summary>Tokens of a prompt that go through a stage at once.</summary>
     public const int ChunkTokens = 64;
 
-    private readonly List<StageProcess> processes = [];
     private readonly AddressBook addresses = new();
 
-    private StageFleet()
-    {
-    }
+    // Replaced as a whole when a device joins: others look at it meanwhile.
+    private volatile StageProcess[] processes = [];
+
+    private StageFleet(string modelPath) => Weights = new WeightServer(modelPath);
 
     /// <summary>Twelve processes start on two processors: a silence of seconds is no loss here.</summary>
     public static ConnectionOptions Connections { get; } = new() { PeerTimeout = TimeSpan.FromSeconds(30) };
 
     public ReplicaOptions ReplicaOptions { get; } = new() { ChunkTokenCount = ChunkTokens, Connections = Connections };
 
-    public IEnumerable<long> WeightBytes => processes.Select(process => process.WeightBytes);
+    /// <summary>Where devices get their layers.</summary>
+    public WeightServer Weights { get; }
 
     /// <summary>Processor seconds that all of them have used.</summary>
     public double ProcessorSeconds => processes.Sum(process => process.ProcessorSeconds);
@@ -33,22 +33,18 @@ internal sealed class StageFleet : IAsyncDisposable
 
     /// <param name="freezing">Device that stands still in the middle of a KV transfer; null: none.</param>
     /// <param name="emulate">What the process of a device emulates; null: nothing.</param>
-    public static async Task<StageFleet> StartAsync(
-        DeploymentPlan plan, Cluster cluster, string modelPath, string? freezing, CancellationToken ct, Func<string, Emulation>? emulate = null)
+    public static async Task<StageFleet> StartAsync(Cluster cluster, string modelPath, string? freezing, CancellationToken ct, Func<string, Emulation>? emulate = null)
     {
-        var fleet = new StageFleet();
+        var fleet = new StageFleet(modelPath);
         try
         {
-            foreach (StagePlan stage in plan.Replicas.SelectMany(replica => replica.Stages))
+            foreach (DeviceProfile device in cluster.Devices)
             {
-                long memory = cluster.Devices[cluster.IndexOf(stage.Device)].MemoryBytes;
-                fleet.processes.Add(StageProcess.Start(StageSettings.Of(stage, Path.GetFullPath(modelPath), memory, stage.Device == freezing) with { Emulation = emulate?.Invoke(stage.Device) }));
+                fleet.Start(new StageSettings(device.Name, device.MemoryBytes, fleet.Weights.Port, device.Name == freezing) { Emulation = emulate?.Invoke(device.Name) });
             }
 
             await Task.WhenAll(fleet.processes.Select(process => process.WaitUntilReadyAsync(ct)));
-            string book = AddressBook.Write(fleet.processes.Select(process => (process.Device, process.Port)));
-            fleet.addresses.Fill(book);
-            await Task.WhenAll(fleet.processes.Select(process => process.SendAsync(book, ct)));
+            await fleet.TellAllAsync(ct);
             return fleet;
         }
         catch
@@ -58,8 +54,34 @@ internal sealed class StageFleet : IAsyncDisposable
         }
     }
 
+    /// <summary>Starts a device that joins.</summary>
+    public async Task AddAsync(DeviceProfile device, CancellationToken ct)
+    {
+        await Start(new StageSettings(device.Name, device.MemoryBytes, Weights.Port, FreezesInKvTransfer: false)).WaitUntilReadyAsync(ct);
+        await TellAllAsync(ct);
+    }
+
     /// <summary>Opens a stream to the process of a device.</summary>
     public ValueTask<Stream> ConnectAsync(string device, CancellationToken ct) => addresses.ConnectAsync(device, ct);
 
-    public async ValueTask DisposeAsync() => await Task.WhenAll(processes.Select(process => process.DisposeAsync().AsTask()));
+    public async ValueTask DisposeAsync()
+    {
+        await Task.WhenAll(processes.Select(process => process.DisposeAsync().AsTask()));
+        await Weights.DisposeAsync();
+    }
+
+    private StageProcess Start(StageSettings settings)
+    {
+        StageProcess process = StageProcess.Start(settings);
+        processes = [.. processes, process];
+        return process;
+    }
+
+    /// <summary>Tells every process where all are, and this one.</summary>
+    private async Task TellAllAsync(CancellationToken ct)
+    {
+        string book = AddressBook.Write(processes.Select(process => (process.Device, process.Port)));
+        addresses.Fill(book);
+        await Task.WhenAll(processes.Select(process => process.SendAsync(book, ct)));
+    }
 }

@@ -20,8 +20,8 @@ internal sealed class StageProcess : IAsyncDisposable
     /// <summary>Where it listens.</summary>
     public int Port { get; private set; }
 
-    /// <summary>Bytes of weights that it holds.</summary>
-    public long WeightBytes { get; private set; }
+    /// <summary>Number of the process.</summary>
+    public int Id => process.Id;
 
     /// <summary>Processor seconds that it has used.</summary>
     public double ProcessorSeconds
@@ -50,7 +50,7 @@ internal sealed class StageProcess : IAsyncDisposable
         return Process.Start(start) ?? throw new IOException($"Cannot start {program}.");
     }
 
-    /// <summary>Waits for the stage to have loaded and to listen.</summary>
+    /// <summary>Waits for the stage to listen.</summary>
     public async Task WaitUntilReadyAsync(CancellationToken ct)
     {
         string? line;
@@ -63,14 +63,7 @@ internal sealed class StageProcess : IAsyncDisposable
             throw new IOException($"The stage on {Device} was not ready within {StartLimit.TotalSeconds:F0} s.", late);
         }
 
-        string[] fields = line?.Split(' ') ?? [];
-        if (fields.Length != 2)
-        {
-            throw new IOException($"The stage on {Device} ended before it was ready.");
-        }
-
-        Port = int.Parse(fields[0], CultureInfo.InvariantCulture);
-        WeightBytes = long.Parse(fields[1], CultureInfo.InvariantCulture);
+        Port = int.TryParse(line, NumberStyles.None, CultureInfo.InvariantCulture, out int port) ? port : throw new IOException($"The stage on {Device} ended before it was ready.");
     }
 
     /// <summary>Waits until the stage says that it stands still in the middle of a KV transfer.</summary>
@@ -83,15 +76,21 @@ internal sealed class StageProcess : IAsyncDisposable
     }
 
     /// <summary>Ends the process at once (SIGKILL): it gets no chance to say goodbye.</summary>
-    /// <returns>Its id.</returns>
-    public int Kill()
-    {
-        process.Kill();
-        return process.Id;
-    }
+    public void Kill() => process.Kill();
 
     /// <summary>Tells the stage where all others are.</summary>
-    public Task SendAsync(string addresses, CancellationToken ct) => SendLineAsync(addresses.AsMemory(), ct);
+    public async Task SendAsync(string addresses, CancellationToken ct)
+    {
+        try
+        {
+            await process.StandardInput.WriteLineAsync(addresses.AsMemory(), ct);
+            await process.StandardInput.FlushAsync(ct);
+        }
+        catch (IOException)
+        {
+            // It was killed; who needs it will notice.
+        }
+    }
 
     public async ValueTask DisposeAsync()
     {
@@ -107,11 +106,5 @@ internal sealed class StageProcess : IAsyncDisposable
         }
 
         process.Dispose();
-    }
-
-    private async Task SendLineAsync(ReadOnlyMemory<char> line, CancellationToken ct)
-    {
-        await process.StandardInput.WriteLineAsync(line, ct);
-        await process.StandardInput.FlushAsync(ct);
     }
 }

@@ -1,17 +1,13 @@
-using System.Globalization;
 using System.Net.Sockets;
-using E2LLM.Execution;
-using E2LLM.Gguf;
 using E2LLM.Replicas;
+using E2LLM.Samples.EdgeCluster.Changes;
 using E2LLM.Samples.EdgeCluster.Fidelity;
-using E2LLM.Samples.EdgeCluster.Faults;
-using E2LLM.Weights;
 
 namespace E2LLM.Samples.EdgeCluster.Stages;
 
 /// <summary>
-/// A stage's process: loads its layers, says on which port it listens, and serves whoever connects until its parent is gone. It talks to its
-/// parent through stdin and stdout only at the start; the end of stdin is the end of the parent.
+/// A device's process: it holds nothing and has no file. It says on which port it listens, serves whoever connects, and loads the layers that a plan
+/// gives it from the host's stream. Lines on stdin tell where the other devices are; the end of stdin is the end of the parent.
 /// </summary>
 internal static class StageProgram
 {
@@ -20,23 +16,15 @@ internal static class StageProgram
 
     public static async Task<int> RunAsync(StageSettings settings)
     {
-        using GgufFile file = GgufFile.Open(settings.ModelPath);
-        using ModelWeights weights = ModelWeights.Load(file, ModelShapeReader.Read(file), settings.Layers, settings.Embedding, settings.Head);
-        using var executor = new LayerRangeExecutor(weights, new ExecutorOptions
-        {
-            // Several processes share this machine; one thread each is enough, and changes no result.
-            ThreadCount = 1,
-            MaxBatchTokenCount = StageFleet.ChunkTokens,
-            KvBudgetBytes = settings.MemoryBytes - weights.Memory.TotalBytes,
-        });
-
         using TcpListener listener = Loopback.Listen(out int port);
         var addresses = new AddressBook();
+        var weights = new WeightSource(settings);
         Func<Stream, string, Stream> links = settings.Emulation?.LinksOf(settings.Device) ?? ((stream, _) => stream);
-        await using var host = new StageHost(executor, ModelIdentityReader.Read(file), new StageHostOptions
+        await using var host = new StageHost(await weights.ReadIdentityAsync(), new StageHostOptions
         {
             Name = settings.Device,
             Connect = async (device, ct) => Wrap(links(await addresses.ConnectAsync(device, ct), device), accepted: false),
+            Load = weights.LoadAsync,
             Slowdown = settings.Emulation?.Slowdown ?? 1,
             WorkClock = ThreadClock.Instance,
             Connections = StageFleet.Connections,
@@ -44,10 +32,10 @@ internal static class StageProgram
 
         using var stop = new CancellationTokenSource();
         Task serving = ServeAsync(host, listener, stream => Wrap(stream, accepted: true), stop.Token);
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{port} {weights.Memory.TotalBytes}"));
-        addresses.Fill(await Console.In.ReadLineAsync());
-        while (await Console.In.ReadLineAsync() is not null)
+        Console.WriteLine(port);
+        while (await Console.In.ReadLineAsync() is { } book)
         {
+            addresses.Fill(book);
         }
 
         await stop.CancelAsync();

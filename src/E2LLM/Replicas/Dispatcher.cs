@@ -111,6 +111,24 @@ public sealed class Dispatcher : IAsyncDisposable
             : _live.TakeUpAsync(plan, cancellationToken);
     }
 
+    /// <summary>
+    /// Waits until every loss so far has been answered, by a plan that is in use or by none where the host gives none, and no plan is being taken up. At once for a
+    /// dispatcher made from connected replicas.
+    /// </summary>
+    /// <param name="cancellationToken">Stops waiting; plans are taken up all the same.</param>
+    /// <exception cref="ObjectDisposedException">The dispatcher was disposed.</exception>
+    public Task SettleAsync(CancellationToken cancellationToken = default)
+    {
+        Replica[] replicas;
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            replicas = [.. _replicas];
+        }
+
+        return _live?.SettleAsync(replicas, cancellationToken) ?? Task.CompletedTask;
+    }
+
     /// <summary>Takes up another replica, for example one of a new plan after a loss. Owned from now on.</summary>
     /// <exception cref="ObjectDisposedException">The dispatcher was disposed.</exception>
     public void Add(Replica replica)
@@ -182,7 +200,7 @@ public sealed class Dispatcher : IAsyncDisposable
         long lostAt = 0;
         for (int attempt = 0; ; attempt++)
         {
-            await SettleAsync(known.Count + remaining, loss, cancellationToken).ConfigureAwait(false);
+            await WaitForPlanAsync(known.Count + remaining, loss, cancellationToken).ConfigureAwait(false);
             (Replica prefill, Replica? decode, int kept) = Place(served, known, remaining, loss);
             var run = new RequestRun(served, known, remaining, prefill, decode, kept);
             await using (run.ConfigureAwait(false))
@@ -265,20 +283,14 @@ public sealed class Dispatcher : IAsyncDisposable
     }
 
     /// <summary>Waits for a new plan where nothing that is left can serve a sequence of so many tokens.</summary>
-    private async ValueTask SettleAsync(int tokenCount, Exception? loss, CancellationToken cancellationToken)
+    private async ValueTask WaitForPlanAsync(int tokenCount, Exception? loss, CancellationToken cancellationToken)
     {
         if (_live is null || Replicas.Any(replica => replica.Admission.BlocksFor(tokenCount) <= replica.Admission.BlockCount))
         {
             return;
         }
 
-        Replica[] replicas;
-        lock (_gate)
-        {
-            replicas = [.. _replicas];
-        }
-
-        await _live.SettleAsync(replicas, cancellationToken).ConfigureAwait(false);
+        await SettleAsync(cancellationToken).ConfigureAwait(false);
         if (Replicas.Count == 0)
         {
             throw new NoReplicaException("this request", _live.Cause ?? loss);

@@ -8,5 +8,5 @@ namespace E2LLM.Replicas;
 /// </summary>
 /// <param name="loss">What was lost and what still runs.</param>
 /// <param name="cancellationToken">Set when the dispatcher is disposed.</param>
-/// <returns>The new plan; null leaves things as they are.</returns>
+/// <returns>The new plan; null leaves things as they are. Where more was lost by then it is not taken up, and another is asked for.</returns>
 public delegate ValueTask<DeploymentPlan?> PlanMaker(DeviceLoss loss, CancellationToken cancellationToken);

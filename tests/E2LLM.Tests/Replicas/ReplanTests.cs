@@ -27,7 +27,8 @@ public sealed class ReplanTests
             ServedRequest served = dispatcher.Serve(Request);
             Assert.Equal(Expected(Request), await CollectAsync(served, 9, () => cluster.Kill(killed)));
             Assert.InRange(served.Report.RecoveryCount, 1, 2);
-            await WaitAsync(() => dispatcher.Replicas is [{ Name: "n" }]);
+            await dispatcher.SettleAsync();
+            Assert.Equal("n", Assert.Single(dispatcher.Replicas).Name);
             Assert.Equal([killed], asked!.Devices);
             Assert.Equal("p", Assert.Single(asked.Running).Name);
             Assert.Equal(0, asked.FailedPlanCount);
@@ -97,6 +98,34 @@ public sealed class ReplanTests
         Assert.Equal(Expected(Request), await CollectAsync(dispatcher.Serve(Request), 4, () => cluster.Kill("a")));
         Assert.Equal(["a|0", "a,d|1"], asked.Select(loss => $"{string.Join(',', loss.Devices)}|{loss.FailedPlanCount}"));
         Assert.Equal(PeerLossReason.Unreachable, Assert.IsType<PeerLostException>(asked[1].Cause).Reason);
+    }
+
+    [Fact]
+    public async Task Serve_MoreLostWhileThePlanWasMade_AsksForAnotherAtOnce()
+    {
+        await using var cluster = Idle("a", "b", "c", "d");
+        var asked = new List<DeviceLoss>();
+        Dispatcher? used = null;
+        await using Dispatcher dispatcher = used = await ConnectAsync(cluster, Plan(Replica("m", ReplicaRole.Mixed, ("a", 8)), Replica("n", ReplicaRole.Mixed, ("b", 8))), loss =>
+        {
+            asked.Add(loss);
+            if (asked.Count == 1)
+            {
+                // The planner takes its time, and b dies meanwhile: a plan with b is of no use any more.
+                Task noticed = used!.Replicas.Single(replica => replica.Name == "n").Lost;
+                cluster.Kill("b");
+                noticed.Wait(TimeSpan.FromSeconds(20));
+                _ = used.SettleAsync();
+                return Plan(Replica("x", ReplicaRole.Mixed, ("c", 4), ("b", 4)));
+            }
+
+            return Plan(Replica("y", ReplicaRole.Mixed, ("c", 5), ("d", 3)));
+        });
+        Assert.Equal(Expected(Request), await CollectAsync(dispatcher.Serve(Request), 4, () => cluster.Kill("a")));
+        await dispatcher.SettleAsync();
+        Assert.Equal("y", Assert.Single(dispatcher.Replicas).Name);
+        Assert.Equal(["a|0", "a,b|0"], asked.Select(loss => $"{string.Join(',', loss.Devices)}|{loss.FailedPlanCount}"));
+        Assert.Equal(new LayerRange(0, 5), Assert.Single(cluster.LoadedBy("c")).Role.Layers);
     }
 
     [Fact]
@@ -251,15 +280,5 @@ public sealed class ReplanTests
     {
         using var whole = new ToyExecutor(8, new LayerRange(0, 8));
         return MemoryCluster.Reference(whole, request);
-    }
-
-    private static async Task WaitAsync(Func<bool> condition)
-    {
-        for (int i = 0; i < 1000 && !condition(); i++)
-        {
-            await Task.Delay(10);
-        }
-
-        Assert.True(condition());
     }
 }

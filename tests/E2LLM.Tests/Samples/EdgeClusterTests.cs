@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using System.Globalization;
+using System.Text.RegularExpressions;
 using E2LLM.Costs;
 using E2LLM.Deployment;
 using E2LLM.Samples.EdgeCluster;
@@ -36,6 +38,13 @@ public sealed class EdgeClusterTests
         Assert.True(demo.ExitCode == 0, output);
         Assert.Contains("\nSAME: each of the 72 tokens", output, StringComparison.Ordinal);
         Assert.Contains("KV moved", output, StringComparison.Ordinal);
+
+        // What each device holds fits the memory that the cluster gives it.
+        Match[] rows = [.. ((IEnumerable<Match>)Regex.Matches(output, @"^  \S+ +([\d.]+) MB  layers .* ([\d.]+) MB +([\d.]+) MB at most", RegexOptions.Multiline))];
+        Assert.Equal(12, rows.Length);
+        Assert.All(rows, row => Assert.InRange(Number(row, 2) + Number(row, 3), 0.5, Number(row, 1) + 0.01));
+
+        static double Number(Match row, int group) => double.Parse(row.Groups[group].Value, CultureInfo.InvariantCulture);
     }
 
     [Fact]
@@ -52,15 +61,39 @@ public sealed class EdgeClusterTests
     [InlineData("prefill@1", "at token 1", false)]
     [InlineData("prefill@kv", "in the middle of a KV transfer", true)]
     [InlineData("decode@kv", "in the middle of a KV transfer", true)]
+    [InlineData("every@40", "at token 40", true)]
     public async Task Demo_StageKilled_GivesTheTokensOfASingleProcess(string order, string moment, bool hits)
     {
         using Process demo = Start("--kill", order, "--max-tokens", "24");
         string output = await ReadAsync(demo);
         Assert.True(demo.ExitCode == 0, output);
         Assert.Matches($"KILLED .* {moment}", output);
-        Assert.Contains("\nSAME: each of the 144 tokens", output, StringComparison.Ordinal);
-        Assert.Contains("(3 greedy requests, 3 sampled)", output, StringComparison.Ordinal);
+        AssertSame(output, 24);
+        Assert.Contains("PLANNED anew", output, StringComparison.Ordinal);
+        Assert.Contains("IN USE: ", output, StringComparison.Ordinal);
         Assert.True(!hits || output.Contains("went on with token", StringComparison.Ordinal), output);
+    }
+
+    [Fact]
+    public async Task Demo_DeviceAdded_GetsItsLayersAndIsUsedWhileTheTextStaysTheSame()
+    {
+        using Process demo = Start("--add", "workstation@20", "--max-tokens", "24");
+        string output = await ReadAsync(demo);
+        Assert.True(demo.ExitCode == 0, output);
+        Assert.Matches("JOINED workstation .* at token 20; it holds nothing yet", output);
+        Assert.Contains("workstation joined, 13 devices are there", output, StringComparison.Ordinal);
+        Assert.Matches("workstation holds layers .* came over the stream", output);
+        Assert.Contains("TAKEN UP: the plan with workstation is in use", output, StringComparison.Ordinal);
+        AssertSame(output, 24);
+    }
+
+    [Fact]
+    public async Task Demo_DeviceThatCannotJoin_IsRefusedWithThoseThatCan()
+    {
+        using Process demo = Start("--add", "toaster@3");
+        string output = await ReadAsync(demo);
+        Assert.Equal(1, demo.ExitCode);
+        Assert.Contains("'toaster' cannot join; newcomers: workstation, laptop-c, board-c", output, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -100,6 +133,8 @@ public sealed class EdgeClusterTests
     [InlineData("--kill", "decode")]
     [InlineData("--kill", "decode@0")]
     [InlineData("--kill", "@5")]
+    [InlineData("--kill", "every@kv")]
+    [InlineData("--add", "workstation")]
     public async Task Demo_WrongOption_ShowsUsage(params string[] args)
     {
         using Process demo = Start(args);
@@ -123,12 +158,15 @@ public sealed class EdgeClusterTests
         {
             line = await demo.StandardOutput.ReadLineAsync() ?? throw new InvalidOperationException("the demo ended early");
         }
-        while (!line.StartsWith("Each loaded its own layers alone", StringComparison.Ordinal));
+        while (!line.StartsWith("Each got its own layers over a stream", StringComparison.Ordinal));
 
         int[] children = [.. Directory.GetDirectories($"/proc/{demo.Id}/task")
             .SelectMany(task => File.ReadAllText(Path.Combine(task, "children")).Split(' ', StringSplitOptions.RemoveEmptyEntries))
             .Select(int.Parse)];
         Assert.Equal(12, children.Length);
+
+        // No device was told of the model's file, nor has it open or mapped.
+        Assert.All(children, child => Assert.DoesNotContain(".gguf", File.ReadAllText($"/proc/{child}/cmdline") + File.ReadAllText($"/proc/{child}/maps"), StringComparison.Ordinal));
         demo.Kill();
         await demo.WaitForExitAsync();
         for (int i = 0; i < 150 && children.Any(IsAlive); i++)
@@ -137,6 +175,15 @@ public sealed class EdgeClusterTests
         }
 
         Assert.DoesNotContain(children, IsAlive);
+    }
+
+    /// <summary>All requests of at least two rounds of six, as long as asked for, were judged the same.</summary>
+    private static void AssertSame(string output, int tokens)
+    {
+        Match same = Regex.Match(output, @"\nSAME: each of the (\d+) tokens .* \((\d+) greedy requests, (\d+) sampled\)");
+        int[] counts = [.. same.Groups.Values.Skip(1).Select(group => int.Parse(group.Value, CultureInfo.InvariantCulture))];
+        Assert.Equal((counts[1] * 2 * tokens, counts[1]), (counts[0], counts[2]));
+        Assert.True(counts[1] >= 6, output);
     }
 
     private static bool IsAlive(int id) =>

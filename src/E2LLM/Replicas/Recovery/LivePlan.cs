@@ -204,7 +204,8 @@ internal sealed class LivePlan(
             RuntimeLog.ReplanBegun(logger, string.Join(", ", loss.Devices), loss.Running.Count);
             try
             {
-                if (await dispatching.Replan!(loss, _stop.Token).ConfigureAwait(false) is { } plan)
+                // Losses noticed meanwhile make the plan one that cannot work: better ask again at once.
+                if (await dispatching.Replan!(loss, _stop.Token).ConfigureAwait(false) is { } plan && !HasUnansweredLoss())
                 {
                     await TakeUpAsync(plan, _stop.Token).ConfigureAwait(false);
                     failed = 0;
@@ -234,6 +235,14 @@ internal sealed class LivePlan(
                     _cause = error;
                 }
             }
+        }
+    }
+
+    private bool HasUnansweredLoss()
+    {
+        lock (_gate)
+        {
+            return _isUnanswered;
         }
     }
 

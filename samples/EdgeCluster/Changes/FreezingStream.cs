@@ -1,4 +1,4 @@
-namespace E2LLM.Samples.EdgeCluster.Faults;
+namespace E2LLM.Samples.EdgeCluster.Changes;
 
 /// <summary>
 /// Passes everything on until it has carried some keys and values, then stands still for ever: the moment in which the sample kills a

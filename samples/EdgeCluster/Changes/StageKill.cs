@@ -3,26 +3,30 @@ using E2LLM.Deployment;
 using E2LLM.Replicas;
 using E2LLM.Samples.EdgeCluster.Stages;
 
-namespace E2LLM.Samples.EdgeCluster.Faults;
+namespace E2LLM.Samples.EdgeCluster.Changes;
 
 /// <summary>Carries a kill order out, and tells what came of it: who died, which requests that hit, how soon each went on, and where. Thread-safe.</summary>
-internal sealed class StageKill(KillOrder order, DeploymentPlan plan, StageFleet fleet, TextWriter output)
+internal sealed class StageKill(KillOrder order, Membership membership, StageFleet fleet, TextWriter output)
 {
     private readonly Lock gate = new();
-    private readonly string device = order.DeviceIn(plan);
+    private readonly IReadOnlyList<string> devices = order.DevicesIn(membership.Plan);
     private readonly Dictionary<DemoRequest, (int Tokens, int Recoveries)> before = [];
     private readonly List<string> told = [];
     private long killedAt;
     private int tokens;
 
-    private bool HasHappened => killedAt != 0;
+    /// <summary>Whether it came to it.</summary>
+    public bool HasHappened => killedAt != 0;
 
-    /// <summary>Asks the stage to stop in the middle of a KV transfer, where that is the order, and kills it there.</summary>
+    /// <summary>Device that stands still in the middle of a KV transfer, to be killed there; null: none.</summary>
+    public static string? Freezing(KillOrder? order, DeploymentPlan plan) => order is { Token: null } ? order.DevicesIn(plan)[0] : null;
+
+    /// <summary>Where the order is the middle of a KV transfer, waits for it and kills there.</summary>
     public async Task ArmAsync(CancellationToken ct)
     {
         if (order.Token is null)
         {
-            await fleet[device].WaitUntilFrozenAsync(ct);
+            await fleet[devices[0]].WaitUntilFrozenAsync(ct);
             Kill("in the middle of a KV transfer");
         }
     }
@@ -51,13 +55,14 @@ internal sealed class StageKill(KillOrder order, DeploymentPlan plan, StageFleet
     /// <summary>Says what came of it.</summary>
     public void Report()
     {
+        string names = string.Join(", ", devices);
         if (!HasHappened)
         {
-            output.WriteLine($"Nothing was killed: {device} did not come to it.");
+            output.WriteLine($"Nothing was killed: {names} did not come to it.");
             return;
         }
 
-        output.WriteLine(told.Count == 0 ? $"No request was at work on {device} then; later ones were served by others." : $"{told.Count} {(told.Count == 1 ? "request" : "requests")} lost {device} and went on:");
+        output.WriteLine(told.Count == 0 ? $"No request was at work on {names} then; later ones were served by others." : $"Requests that lost their replica went on {told.Count} {(told.Count == 1 ? "time" : "times")}:");
         told.ForEach(output.WriteLine);
     }
 
@@ -66,12 +71,19 @@ internal sealed class StageKill(KillOrder order, DeploymentPlan plan, StageFleet
         lock (gate)
         {
             killedAt = TimeProvider.System.GetTimestamp();
-            int id = fleet[device].Kill();
-            ReplicaPlan replica = plan.Replicas.First(replica => replica.Stages.Any(stage => stage.Device == device));
-            int index = replica.Stages.ToList().FindIndex(stage => stage.Device == device);
-            output.WriteLine(Text($"  KILLED {device} (process {id}, stage {index} of {replica.Stages.Count} of {replica.Name}, {replica.Role}) {moment}."));
-            output.Flush();
+            foreach (string device in devices)
+            {
+                fleet[device].Kill();
+                output.WriteLine(Text($"  KILLED {device} (process {fleet[device].Id}, {PlaceOf(device)}) {moment}."));
+            }
         }
+    }
+
+    private string PlaceOf(string device)
+    {
+        ReplicaPlan? replica = membership.Plan.Replicas.FirstOrDefault(replica => replica.Stages.Any(stage => stage.Device == device));
+        int index = replica?.Stages.ToList().FindIndex(stage => stage.Device == device) ?? 0;
+        return replica is null ? "unused" : $"stage {index} of {replica.Stages.Count} of {replica.Name}, {replica.Role}";
     }
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);

@@ -1,0 +1,86 @@
+using System.Buffers.Binary;
+using System.Collections.Concurrent;
+using System.Net.Sockets;
+using E2LLM.Gguf;
+
+namespace E2LLM.Samples.EdgeCluster.Stages;
+
+/// <summary>
+/// Gives devices their parts of the model: the one place that has the file. A device connects, asks for layers, gets the slice, and answers what it
+/// holds then. Thread-safe.
+/// </summary>
+internal sealed class WeightServer : IAsyncDisposable
+{
+    private readonly GgufFile file;
+    private readonly TcpListener listener;
+    private readonly CancellationTokenSource stop = new();
+    private readonly ConcurrentDictionary<string, HeldWeights> held = new();
+    private readonly Task serving;
+
+    public WeightServer(string modelPath)
+    {
+        file = GgufFile.Open(modelPath);
+        listener = Loopback.Listen(out int port);
+        Port = port;
+        serving = ServeAsync();
+    }
+
+    public int Port { get; }
+
+    /// <summary>What each device holds by its own account.</summary>
+    public IReadOnlyDictionary<string, HeldWeights> Held => held;
+
+    /// <summary>Called whenever a device has loaded its part, before it serves with it.</summary>
+    public Action<HeldWeights>? Loaded { get; set; }
+
+    public async ValueTask DisposeAsync()
+    {
+        await stop.CancelAsync();
+        await serving;
+        listener.Dispose();
+        file.Dispose();
+        stop.Dispose();
+    }
+
+    private async Task ServeAsync()
+    {
+        var transfers = new List<Task>();
+        try
+        {
+            while (true)
+            {
+                Stream stream = await Loopback.AcceptAsync(listener, stop.Token);
+                transfers.Add(Task.Run(() => GiveAsync((NetworkStream)stream)));
+                transfers.RemoveAll(transfer => transfer.IsCompleted);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            await Task.WhenAll(transfers);
+        }
+    }
+
+    private async Task GiveAsync(NetworkStream stream)
+    {
+        await using (stream)
+        {
+            try
+            {
+                SliceRequest part = SliceRequest.Read(stream);
+                long sent = GgufSlicer.Write(file, part.Layers, part.Embedding, part.Head, stream, stop.Token);
+                stream.Socket.Shutdown(SocketShutdown.Send);
+                byte[] answer = new byte[2 * sizeof(long)];
+                if (await stream.ReadAtLeastAsync(answer, answer.Length, throwOnEndOfStream: false, stop.Token) == answer.Length)
+                {
+                    var now = new HeldWeights(part, sent, BinaryPrimitives.ReadInt64LittleEndian(answer), BinaryPrimitives.ReadInt64LittleEndian(answer.AsSpan(sizeof(long))));
+                    held[part.Device] = now;
+                    Loaded?.Invoke(now);
+                }
+            }
+            catch (Exception problem) when (problem is IOException or OperationCanceledException or ArgumentException)
+            {
+                // The device went away, or asked for what there is not: it sees the stream end early and says so to whoever ordered it to load.
+            }
+        }
+    }
+}
