@@ -35,7 +35,7 @@ internal static class StageServer
         using var stop = new CancellationTokenSource();
         Task serving = ServeAsync(host, listener, stop.Token);
         Console.WriteLine(port);
-        addresses.Fill(await Console.In.ReadLineAsync());
+        addresses.Fill(await Console.In.ReadLineAsync() ?? "");
         double busySeconds = 0;
         var steps = new List<string>();
         using var metrics = new MeterListener();

@@ -14,7 +14,7 @@ namespace E2LLM.Replicas;
 /// replica with room to generate, and tokens stream back. When a device is lost the request goes on elsewhere: prompt and generated tokens are
 /// read again there, and since the next token depends on nothing else, the text is the same. Owns the replicas given to it. Thread-safe.
 /// </summary>
-public sealed class Dispatcher : IAsyncDisposable
+public sealed partial class Dispatcher : IAsyncDisposable
 {
     private readonly Lock _gate = new();
     private readonly List<Replica> _replicas = [];
@@ -253,51 +253,4 @@ public sealed class Dispatcher : IAsyncDisposable
             ? context - promptCount
             : throw new ArgumentOutOfRangeException(nameof(promptCount), promptCount, $"A prompt of {promptCount} tokens leaves no room in the model's context of {context}.");
     }
-
-    /// <summary>Chooses replicas, and logs a request that none of them can hold.</summary>
-    private Placement Place(ServedRequest served, List<int> known, int remaining, Exception? loss)
-    {
-        try
-        {
-            Placement place = Placement.Choose(Replicas, _options, known, remaining, loss);
-            RuntimeLog.RequestPlaced(_logger, served.Id, place.Prefill.Name, (place.Decode ?? place.Prefill).Name);
-            return place;
-        }
-        catch (ArgumentOutOfRangeException error)
-        {
-            RuntimeLog.RequestRefused(_logger, served.Id, error.Message);
-            throw;
-        }
-    }
-
-    private void LogRecovery(long request, Exception loss, int tokenCount, int recovery)
-    {
-        if (loss is SequenceFailedException)
-        {
-            RuntimeLog.RequestRetried(_logger, loss, request, tokenCount, recovery, _options.MaxRecoveryCount);
-        }
-        else
-        {
-            RuntimeLog.RecoveryBegun(_logger, loss, request, tokenCount, recovery, _options.MaxRecoveryCount);
-        }
-    }
-
-    /// <summary>Waits for a new plan where nothing that is left can serve a sequence of so many tokens.</summary>
-    private async ValueTask WaitForPlanAsync(int tokenCount, Exception? loss, CancellationToken cancellationToken)
-    {
-        if (_live is null || Replicas.Any(replica => replica.Admission.BlocksFor(tokenCount) <= replica.Admission.BlockCount))
-        {
-            return;
-        }
-
-        await SettleAsync(cancellationToken).ConfigureAwait(false);
-        if (Replicas.Count == 0)
-        {
-            throw new NoReplicaException("this request", _live.Cause ?? loss);
-        }
-    }
-
-    private bool CanRecover(Exception error, int attempt, CancellationToken cancellationToken) =>
-        attempt < _options.MaxRecoveryCount && !_disposed && !cancellationToken.IsCancellationRequested
-        && error is PeerLostException or SequenceFailedException { IsRetryable: true };
 }

@@ -204,15 +204,15 @@ internal sealed class LivePlan(
             RuntimeLog.ReplanBegun(logger, string.Join(", ", loss.Devices), loss.Running.Count);
             try
             {
-                // Losses noticed meanwhile make the plan one that cannot work: better ask again at once.
-                if (await dispatching.Replan!(loss, _stop.Token).ConfigureAwait(false) is { } plan && !HasUnansweredLoss())
-                {
-                    await TakeUpAsync(plan, _stop.Token).ConfigureAwait(false);
-                    failed = 0;
-                }
-                else
+                if (await dispatching.Replan!(loss, _stop.Token).ConfigureAwait(false) is not { } plan)
                 {
                     RuntimeLog.ReplanDeclined(logger);
+                }
+                else if (!HasUnansweredLoss())
+                {
+                    // Losses noticed meanwhile would make it a plan that cannot work: then another is asked for at once.
+                    await TakeUpAsync(plan, _stop.Token).ConfigureAwait(false);
+                    failed = 0;
                 }
             }
             catch (PeerLostException lost)
