@@ -177,13 +177,14 @@ public sealed class EdgeClusterTests
         Assert.DoesNotContain(children, IsAlive);
     }
 
-    /// <summary>All requests of at least two rounds of six, as long as asked for, were judged the same.</summary>
+    /// <summary>All tokens of at least two rounds of six requests were judged the same. A sampled text may end before it is as long as asked for.</summary>
     private static void AssertSame(string output, int tokens)
     {
         Match same = Regex.Match(output, @"\nSAME: each of the (\d+) tokens .* \((\d+) greedy requests, (\d+) sampled\)");
         int[] counts = [.. same.Groups.Values.Skip(1).Select(group => int.Parse(group.Value, CultureInfo.InvariantCulture))];
-        Assert.Equal((counts[1] * 2 * tokens, counts[1]), (counts[0], counts[2]));
+        Assert.Equal(counts[1], counts[2]);
         Assert.True(counts[1] >= 6, output);
+        Assert.InRange(counts[0], counts[1] * tokens, counts[1] * 2 * tokens);
     }
 
     private static bool IsAlive(int id) =>
