@@ -1,4 +1,5 @@
 using E2LLM.Kernels.Attention;
+using E2LLM.Kernels.Elementwise;
 using E2LLM.KvCaching;
 using E2LLM.Weights;
 
@@ -151,12 +152,24 @@ internal sealed unsafe class AttentionWork : IWork, IDisposable
         {
             // Tokens before the block see none of it.
             int seenByFirst = firstPosition + 1 - (block * layout.BlockTokenCount), skipped = Math.Max(0, 1 - seenByFirst);
-            bool hasNext = (block + 1) * layout.BlockTokenCount <= last;
-            (nint keys, nint values) = DecodeBlock(tile.Slice.Cache, block, hasNext ? block + 1 : block, tile.KvHead, scratch);
-            AttentionBlock.Fold(rows.From(skipped), (float*)keys, (float*)values, seenByFirst + skipped);
+            AttentionRows seeing = rows.From(skipped);
+            int nextBlock = (block + 1) * layout.BlockTokenCount <= last ? block + 1 : block;
+            if (layout.ElementType != KvElementType.F16 || seeing.Tokens > 1 || !TryFoldStored(tile, block, nextBlock, seeing, seenByFirst + skipped))
+            {
+                (nint keys, nint values) = DecodeBlock(tile.Slice.Cache, block, nextBlock, tile.KvHead, scratch);
+                AttentionBlock.Fold(seeing, (float*)keys, (float*)values, seenByFirst + skipped);
+            }
         }
 
         return rows;
+    }
+
+    private bool TryFoldStored(in Tile tile, int block, int nextBlock, in AttentionRows rows, int count)
+    {
+        KvCacheLayout layout = tile.Slice.Cache.Layout;
+        long keyOffset = tile.KvHead * layout.KeyHeadBytes, valueOffset = layout.ValuesOffset + (tile.KvHead * layout.ValueHeadBytes);
+        byte* data = tile.Slice.Cache.LayerPointer(_layer, block), next = tile.Slice.Cache.LayerPointer(_layer, nextBlock) + keyOffset;
+        return HalfAttentionBlock.TryFold(rows, (ushort*)(data + keyOffset), (ushort*)(data + valueOffset), count, next);
     }
 
     private (nint Keys, nint Values) DecodeBlock(KvCache cache, int block, int nextBlock, int head, AttentionScratch scratch)
@@ -216,10 +229,7 @@ internal sealed unsafe class AttentionWork : IWork, IDisposable
             int token = tile.Slice.FirstToken + tile.FirstToken + (row / rows.Heads), head = (tile.KvHead * rows.Heads) + (row % rows.Heads);
             float* source = rows.Outputs + ((nint)row * rows.ValueStride), target = _output!.Row(token) + ((nint)head * _shape.HeadDim);
             float scale = 1f / rows.Sums[row];
-            for (int i = 0; i < _shape.HeadDim; i++)
-            {
-                target[i] = source[i] * scale;
-            }
+            Scale.Run(source, _shape.HeadDim, scale, target);
         }
     }
 

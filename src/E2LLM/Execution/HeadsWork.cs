@@ -45,11 +45,7 @@ internal sealed unsafe class HeadsWork(WorkerPool pool, ModelShape shape, Rotary
         NormHeads(key, _weights.KeyNorm, shape.KvHeadCount);
         Rotate(query, token, shape.HeadCount);
         Rotate(key, token, shape.KvHeadCount);
-        for (int i = 0; i < shape.QueryWidth; i++)
-        {
-            query[i] *= _queryScale;
-        }
-
+        Scale.Run(query, shape.QueryWidth, _queryScale, query);
         Store(token, key, value);
     }
 

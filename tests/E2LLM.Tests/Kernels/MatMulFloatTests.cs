@@ -155,7 +155,7 @@ public sealed unsafe class MatMulFloatTests
         Accuracy.AssertClose(KernelData.Multiply(meant, x, rows, columns, tokens), y.Span, Accuracy.Float, $"{rows} x {columns}, {tokens} tokens");
     }
 
-    private static void Run(string width, TensorType type, MatMulFloat.Call call)
+    internal static void Run(string width, TensorType type, MatMulFloat.Call call)
     {
         switch (width)
         {

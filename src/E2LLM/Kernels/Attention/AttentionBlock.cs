@@ -87,7 +87,7 @@ internal static unsafe class AttentionBlock
 
     /// <summary>Turns one row's scores into weights and rescales what the row has so far.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Normalise<TVector, TLanes>(in AttentionRows rows, int row, int seen)
+    internal static void Normalise<TVector, TLanes>(in AttentionRows rows, int row, int seen)
         where TVector : unmanaged
         where TLanes : IFloatLanes<TVector>
     {
@@ -107,13 +107,21 @@ internal static unsafe class AttentionBlock
         TVector shift = TLanes.Broadcast(maximum), sums = TLanes.Zero;
         for (int i = 0; i < Positions; i += TLanes.Count)
         {
-            TVector p = TLanes.Exp(TLanes.Subtract(TLanes.Load(scores + i), shift));
+            TVector p = Exponential.Run<TVector, TLanes>(TLanes.Subtract(TLanes.Load(scores + i), shift));
             TLanes.Store(p, scores + i);
             sums = TLanes.Add(sums, p);
         }
 
-        float sum = TLanes.SumAcross(sums), keep = MathF.Exp(before - maximum);
         rows.Maxima[row] = maximum;
+        float sum = TLanes.SumAcross(sums);
+        if (before == maximum)
+        {
+            // What there is needs no rescaling: exp(0) is 1.
+            rows.Sums[row] += sum;
+            return;
+        }
+
+        float keep = MathF.Exp(before - maximum);
         rows.Sums[row] = (rows.Sums[row] * keep) + sum;
         TVector factor = TLanes.Broadcast(keep);
         for (int i = 0; i < rows.ValueStride; i += TLanes.Count)

@@ -1,3 +1,5 @@
+using System.Numerics;
+
 namespace E2LLM.Kernels.Attention;
 
 /// <summary>
@@ -29,7 +31,13 @@ internal static unsafe class MergeAttention
         float joint = MathF.Max(*maximum, otherMaximum), keep = MathF.Exp(*maximum - joint), take = MathF.Exp(otherMaximum - joint);
         *maximum = joint;
         *sum = (*sum * keep) + (otherSum * take);
-        for (int i = 0; i < count; i++)
+        int whole = count - (count % Vector<float>.Count);
+        for (int i = 0; i < whole; i += Vector<float>.Count)
+        {
+            ((Vector.Load(output + i) * keep) + (Vector.Load(otherOutput + i) * take)).Store(output + i);
+        }
+
+        for (int i = whole; i < count; i++)
         {
             output[i] = (output[i] * keep) + (otherOutput[i] * take);
         }

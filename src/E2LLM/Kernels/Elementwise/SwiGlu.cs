@@ -41,7 +41,7 @@ internal static unsafe class SwiGlu
         for (int i = 0; i < whole; i += TLanes.Count)
         {
             TVector g = TLanes.Load(gate + i);
-            TVector sigmoid = TLanes.Add(one, TLanes.Exp(TLanes.Subtract(TLanes.Zero, g)));
+            TVector sigmoid = TLanes.Add(one, Exponential.Run<TVector, TLanes>(TLanes.Subtract(TLanes.Zero, g)));
             TLanes.Store(TLanes.Multiply(TLanes.Divide(g, sigmoid), TLanes.Load(up + i)), gate + i);
         }
 

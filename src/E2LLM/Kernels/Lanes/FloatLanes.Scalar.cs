@@ -17,6 +17,12 @@ internal readonly unsafe struct FloatLanesScalar : IFloatLanes<float>
     public static float LoadHalf(ushort* source) => (float)BitConverter.UInt16BitsToHalf(*source);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float LoadLowHalves(uint* source) => BitConverter.Int32BitsToSingle(((int)(*source << 16) >> 3) & unchecked((int)0x8FFF_E000));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float LoadHighHalves(uint* source) => BitConverter.Int32BitsToSingle(((int)*source >> 3) & unchecked((int)0x8FFF_E000));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float LoadBFloat16(ushort* source) => BitConverter.UInt32BitsToSingle((uint)*source << 16);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -24,6 +30,16 @@ internal readonly unsafe struct FloatLanesScalar : IFloatLanes<float>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(float value, float* destination) => *destination = value;
+
+    public static float LoadEven(float* source) => source[0];
+
+    public static float LoadOdd(float* source) => source[1];
+
+    public static void StoreInTurn(float even, float odd, float* destination)
+    {
+        destination[0] = even;
+        destination[1] = odd;
+    }
 
     public static float Add(float left, float right) => left + right;
 
@@ -42,7 +58,10 @@ internal readonly unsafe struct FloatLanesScalar : IFloatLanes<float>
     // Not MathF.FusedMultiplyAdd: without the instruction that is a call into software, a hundred times slower.
     public static float MultiplyAdd(float left, float right, float addend) => (left * right) + addend;
 
-    public static float Exp(float value) => MathF.Exp(value);
+    public static float ScaleByPowerOfTwo(float value, float shiftedExponent) =>
+        BitConverter.Int32BitsToSingle(BitConverter.SingleToInt32Bits(value) + (BitConverter.SingleToInt32Bits(shiftedExponent) << 23));
+
+    public static float SelectLess(float left, float right, float whenTrue, float whenFalse) => left < right ? whenTrue : whenFalse;
 
     public static float Abs(float value) => MathF.Abs(value);
 }

@@ -29,6 +29,15 @@ internal readonly unsafe struct FloatLanes128 : IFloatLanes<Vector128<float>>
         return ((finite + special) | (shifted & Vector128.Create(int.MinValue))).AsSingle();
     }
 
+    // A half's exponent and mantissa moved to the low end of a float's exponent: the exponent's bias is 112 less there.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> LoadLowHalves(uint* source) =>
+        (((Vector128.Load((int*)source) << 16) >> 3) & Vector128.Create(unchecked((int)0x8FFF_E000))).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> LoadHighHalves(uint* source) =>
+        ((Vector128.Load((int*)source) >> 3) & Vector128.Create(unchecked((int)0x8FFF_E000))).AsSingle();
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> LoadBFloat16(ushort* source) => (WidenLoad(source) << 16).AsSingle();
 
@@ -38,6 +47,21 @@ internal readonly unsafe struct FloatLanes128 : IFloatLanes<Vector128<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector128<float> value, float* destination) => value.Store(destination);
+
+    // A pair of floats is one 64-bit lane: even elements are its low half.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> LoadEven(float* source) => Vector128.Narrow(Vector128.Load((ulong*)source), Vector128.Load((ulong*)source + Vector128<ulong>.Count)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> LoadOdd(float* source) =>
+        Vector128.Narrow(Vector128.Load((ulong*)source) >>> 32, Vector128.Load((ulong*)source + Vector128<ulong>.Count) >>> 32).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreInTurn(Vector128<float> even, Vector128<float> odd, float* destination)
+    {
+        (Vector128.WidenLower(even.AsUInt32()) | (Vector128.WidenLower(odd.AsUInt32()) << 32)).Store((ulong*)destination);
+        (Vector128.WidenUpper(even.AsUInt32()) | (Vector128.WidenUpper(odd.AsUInt32()) << 32)).Store((ulong*)destination + Vector128<ulong>.Count);
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> Add(Vector128<float> left, Vector128<float> right) => left + right;
@@ -65,7 +89,11 @@ internal readonly unsafe struct FloatLanes128 : IFloatLanes<Vector128<float>>
         Vector128.MultiplyAddEstimate(left, right, addend);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128<float> Exp(Vector128<float> value) => Vector128.Exp(value);
+    public static Vector128<float> ScaleByPowerOfTwo(Vector128<float> value, Vector128<float> shiftedExponent) => (value.AsInt32() + (shiftedExponent.AsInt32() << 23)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> SelectLess(Vector128<float> left, Vector128<float> right, Vector128<float> whenTrue, Vector128<float> whenFalse) =>
+        Vector128.ConditionalSelect(Vector128.LessThan(left, right), whenTrue, whenFalse);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> Abs(Vector128<float> value) => Vector128.Abs(value);

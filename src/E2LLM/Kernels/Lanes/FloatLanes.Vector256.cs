@@ -29,6 +29,15 @@ internal readonly unsafe struct FloatLanes256 : IFloatLanes<Vector256<float>>
         return ((finite + special) | (shifted & Vector256.Create(int.MinValue))).AsSingle();
     }
 
+    // A half's exponent and mantissa moved to the low end of a float's exponent: the exponent's bias is 112 less there.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LoadLowHalves(uint* source) =>
+        (((Vector256.Load((int*)source) << 16) >> 3) & Vector256.Create(unchecked((int)0x8FFF_E000))).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LoadHighHalves(uint* source) =>
+        ((Vector256.Load((int*)source) >> 3) & Vector256.Create(unchecked((int)0x8FFF_E000))).AsSingle();
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> LoadBFloat16(ushort* source) => (WidenLoad(source) << 16).AsSingle();
 
@@ -38,6 +47,21 @@ internal readonly unsafe struct FloatLanes256 : IFloatLanes<Vector256<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector256<float> value, float* destination) => value.Store(destination);
+
+    // A pair of floats is one 64-bit lane: even elements are its low half.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LoadEven(float* source) => Vector256.Narrow(Vector256.Load((ulong*)source), Vector256.Load((ulong*)source + Vector256<ulong>.Count)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LoadOdd(float* source) =>
+        Vector256.Narrow(Vector256.Load((ulong*)source) >>> 32, Vector256.Load((ulong*)source + Vector256<ulong>.Count) >>> 32).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreInTurn(Vector256<float> even, Vector256<float> odd, float* destination)
+    {
+        (Vector256.WidenLower(even.AsUInt32()) | (Vector256.WidenLower(odd.AsUInt32()) << 32)).Store((ulong*)destination);
+        (Vector256.WidenUpper(even.AsUInt32()) | (Vector256.WidenUpper(odd.AsUInt32()) << 32)).Store((ulong*)destination + Vector256<ulong>.Count);
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Add(Vector256<float> left, Vector256<float> right) => left + right;
@@ -65,7 +89,11 @@ internal readonly unsafe struct FloatLanes256 : IFloatLanes<Vector256<float>>
         Vector256.MultiplyAddEstimate(left, right, addend);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> Exp(Vector256<float> value) => Vector256.Exp(value);
+    public static Vector256<float> ScaleByPowerOfTwo(Vector256<float> value, Vector256<float> shiftedExponent) => (value.AsInt32() + (shiftedExponent.AsInt32() << 23)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> SelectLess(Vector256<float> left, Vector256<float> right, Vector256<float> whenTrue, Vector256<float> whenFalse) =>
+        Vector256.ConditionalSelect(Vector256.LessThan(left, right), whenTrue, whenFalse);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Abs(Vector256<float> value) => Vector256.Abs(value);

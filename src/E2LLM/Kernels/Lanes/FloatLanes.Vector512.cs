@@ -29,6 +29,15 @@ internal readonly unsafe struct FloatLanes512 : IFloatLanes<Vector512<float>>
         return (value | (shifted & Vector512.Create(int.MinValue))).AsSingle();
     }
 
+    // A half's exponent and mantissa moved to the low end of a float's exponent: the exponent's bias is 112 less there.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> LoadLowHalves(uint* source) =>
+        (((Vector512.Load((int*)source) << 16) >> 3) & Vector512.Create(unchecked((int)0x8FFF_E000))).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> LoadHighHalves(uint* source) =>
+        ((Vector512.Load((int*)source) >> 3) & Vector512.Create(unchecked((int)0x8FFF_E000))).AsSingle();
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> LoadBFloat16(ushort* source) => (WidenLoad(source) << 16).AsSingle();
 
@@ -38,6 +47,21 @@ internal readonly unsafe struct FloatLanes512 : IFloatLanes<Vector512<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector512<float> value, float* destination) => value.Store(destination);
+
+    // A pair of floats is one 64-bit lane: even elements are its low half.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> LoadEven(float* source) => Vector512.Narrow(Vector512.Load((ulong*)source), Vector512.Load((ulong*)source + Vector512<ulong>.Count)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> LoadOdd(float* source) =>
+        Vector512.Narrow(Vector512.Load((ulong*)source) >>> 32, Vector512.Load((ulong*)source + Vector512<ulong>.Count) >>> 32).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreInTurn(Vector512<float> even, Vector512<float> odd, float* destination)
+    {
+        (Vector512.WidenLower(even.AsUInt32()) | (Vector512.WidenLower(odd.AsUInt32()) << 32)).Store((ulong*)destination);
+        (Vector512.WidenUpper(even.AsUInt32()) | (Vector512.WidenUpper(odd.AsUInt32()) << 32)).Store((ulong*)destination + Vector512<ulong>.Count);
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> Add(Vector512<float> left, Vector512<float> right) => left + right;
@@ -65,7 +89,11 @@ internal readonly unsafe struct FloatLanes512 : IFloatLanes<Vector512<float>>
         Vector512.MultiplyAddEstimate(left, right, addend);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> Exp(Vector512<float> value) => Vector512.Exp(value);
+    public static Vector512<float> ScaleByPowerOfTwo(Vector512<float> value, Vector512<float> shiftedExponent) => (value.AsInt32() + (shiftedExponent.AsInt32() << 23)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> SelectLess(Vector512<float> left, Vector512<float> right, Vector512<float> whenTrue, Vector512<float> whenFalse) =>
+        Vector512.ConditionalSelect(Vector512.LessThan(left, right), whenTrue, whenFalse);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> Abs(Vector512<float> value) => Vector512.Abs(value);

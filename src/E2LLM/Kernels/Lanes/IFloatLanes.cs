@@ -20,6 +20,14 @@ internal unsafe interface IFloatLanes<TVector>
     /// <summary>Loads binary16 numbers and widens them exactly.</summary>
     static abstract TVector LoadHalf(ushort* source);
 
+    /// <summary>
+    /// Widens the binary16 numbers in the low halves of 32-bit words: <c>value * 2^-112</c>, exact. Infinities and NaN are not known: they come out as numbers of the next exponent.
+    /// </summary>
+    static abstract TVector LoadLowHalves(uint* source);
+
+    /// <summary>The same of the high halves.</summary>
+    static abstract TVector LoadHighHalves(uint* source);
+
     /// <summary>Loads bfloat16 numbers and widens them exactly.</summary>
     static abstract TVector LoadBFloat16(ushort* source);
 
@@ -27,6 +35,15 @@ internal unsafe interface IFloatLanes<TVector>
     static abstract TVector LoadSByte(sbyte* source);
 
     static abstract void Store(TVector value, float* destination);
+
+    /// <summary>The elements 0, 2, 4 ... of the next two vectors.</summary>
+    static abstract TVector LoadEven(float* source);
+
+    /// <summary>The elements 1, 3, 5 ... of the next two vectors.</summary>
+    static abstract TVector LoadOdd(float* source);
+
+    /// <summary>Writes two vectors' elements in turn: what <see cref="LoadEven"/> and <see cref="LoadOdd"/> read.</summary>
+    static abstract void StoreInTurn(TVector even, TVector odd, float* destination);
 
     static abstract TVector Add(TVector left, TVector right);
 
@@ -48,7 +65,11 @@ internal unsafe interface IFloatLanes<TVector>
     /// <summary><c>left * right + addend</c>, rounded once where the machine can, else twice: fixed for a process.</summary>
     static abstract TVector MultiplyAdd(TVector left, TVector right, TVector addend);
 
-    static abstract TVector Exp(TVector value);
+    /// <summary><c>value * 2^n</c> for whole numbers n, given as <c>n + 1.5 * 2^23</c>, by adding to the exponent: value and result must be normal.</summary>
+    static abstract TVector ScaleByPowerOfTwo(TVector value, TVector shiftedExponent);
+
+    /// <summary><c>left &lt; right ? whenTrue : whenFalse</c>; false where either is NaN.</summary>
+    static abstract TVector SelectLess(TVector left, TVector right, TVector whenTrue, TVector whenFalse);
 
     static abstract TVector Abs(TVector value);
 }

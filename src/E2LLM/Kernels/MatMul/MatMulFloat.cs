@@ -1,7 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using E2LLM.Kernels.Lanes;
-using E2LLM.Kernels.Quantization;
 
 namespace E2LLM.Kernels.MatMul;
 
@@ -9,7 +8,7 @@ namespace E2LLM.Kernels.MatMul;
 /// Products of plain float weights: <c>y[t][r] = sum over c of w[r][c] * x[t][c]</c>. The one place that chooses the width for them.
 /// </summary>
 /// <remarks>
-/// Shapes: weights packed by <see cref="PackedFloatRows"/>; x <c>[tokens][columns]</c> and y <c>[tokens][yStride]</c>, row-major.
+/// Shapes: weights packed by <see cref="PackedFloatRows"/> (F16: <see cref="PackedHalfRows"/>); x <c>[tokens][columns]</c> and y <c>[tokens][yStride]</c>, row-major.
 /// y may not overlap the inputs. Numerics: see <see cref="FloatTile"/>; each output has one order, whatever the rows, tokens and groups of a call, so
 /// a call may be cut anywhere along groups or tokens without changing a bit. Widths agree but for the rounding of multiply-add where
 /// a machine has no fused one.
@@ -17,7 +16,7 @@ namespace E2LLM.Kernels.MatMul;
 internal static unsafe class MatMulFloat
 {
     // Activations of a block of tokens stay in the second-level cache while the weights stream past.
-    private const int TokenBlockBytes = 512 * 1024;
+    internal const int TokenBlockBytes = 512 * 1024;
 
     // From so many tokens on, two-byte weights are widened once instead of once per tile; and so many columns at a time.
     private const int WideningTokens = 12;
@@ -67,7 +66,7 @@ internal static unsafe class MatMulFloat
                 Run<TVector, TLanes, SingleElement>(call);
                 break;
             case TensorType.F16:
-                Run<TVector, TLanes, HalfElement>(call);
+                MatMulHalf.Run<TVector, TLanes>(call);
                 break;
             case TensorType.BF16:
                 Run<TVector, TLanes, BFloat16Element>(call);
@@ -158,46 +157,11 @@ internal static unsafe class MatMulFloat
         byte* w1 = row + lanes < endRow ? call.Row<TElement>(row + lanes) : w0;
         byte* w2 = row + (2 * lanes) < endRow ? call.Row<TElement>(row + (2 * lanes)) : w0;
         byte* w3 = row + (3 * lanes) < endRow ? call.Row<TElement>(row + (3 * lanes)) : w0;
-        if (typeof(TElement) == typeof(HalfElement) && lanes == PackedFloatRows.GroupRows)
-        {
-            FourWidened<TVector, TLanes>(call, w0, w1, w2, w3, target);
-        }
-        else
-        {
-            FloatTile.Run4x1<TVector, TLanes, TElement>(
-                w0, w1, w2, w3, PackedFloatRows.GroupRows * TElement.Bytes, call.X, call.Columns, target, target + lanes, target + (2 * lanes), target + (3 * lanes), accumulate: false, stream: true);
-        }
-
+        FloatTile.Run4x1<TVector, TLanes, TElement>(
+            w0, w1, w2, w3, PackedFloatRows.GroupRows * TElement.Bytes, call.X, call.Columns, target, target + lanes, target + (2 * lanes), target + (3 * lanes), accumulate: false, stream: true);
         if (!whole)
         {
             new ReadOnlySpan<float>(scratch, endRow - row).CopyTo(new Span<float>(call.Y + row, endRow - row));
-        }
-    }
-
-    // Halves are widened a stretch of columns at a time into the first-level cache: in a loop of their own their constants stay in registers.
-    [SkipLocalsInit]
-    private static void FourWidened<TVector, TLanes>(Call call, byte* w0, byte* w1, byte* w2, byte* w3, float* y)
-        where TVector : unmanaged
-        where TLanes : IFloatLanes<TVector>
-    {
-        const int GroupRows = PackedFloatRows.GroupRows, Columns = 32, Panel = Columns * GroupRows, Ahead = 4096;
-        float* panels = stackalloc float[4 * Panel];
-        for (int first = 0; first < call.Columns; first += Columns)
-        {
-            int depth = Math.Min(Columns, call.Columns - first);
-            nint offset = (nint)first * GroupRows * sizeof(ushort), count = (nint)depth * GroupRows;
-            ToSingle.Run<TVector, TLanes, HalfElement>(w0 + offset, count, panels, w0 + offset + Ahead);
-            ToSingle.Run<TVector, TLanes, HalfElement>(w1 + offset, count, panels + Panel, w1 + offset + Ahead);
-            ToSingle.Run<TVector, TLanes, HalfElement>(w2 + offset, count, panels + (2 * Panel), w2 + offset + Ahead);
-            ToSingle.Run<TVector, TLanes, HalfElement>(w3 + offset, count, panels + (3 * Panel), w3 + offset + Ahead);
-            FloatTile.Run4x1<TVector, TLanes, SingleElement>(
-                (byte*)panels, (byte*)(panels + Panel), (byte*)(panels + (2 * Panel)), (byte*)(panels + (3 * Panel)), GroupRows * sizeof(float), call.X + first, depth,
-                y, y + GroupRows, y + (2 * GroupRows), y + (3 * GroupRows), accumulate: first > 0, stream: false);
-        }
-
-        if (call.Columns == 0)
-        {
-            new Span<float>(y, 4 * GroupRows).Clear();
         }
     }
 

@@ -2,7 +2,7 @@ namespace E2LLM.Kernels.MatMul;
 
 /// <summary>
 /// How rows of plain floats lie after loading: groups of 16 rows, each <c>[column][16]</c>, so that a vector of lanes is one load. The last
-/// group is filled up with zero rows. Elements keep their stored encoding (2 or 4 bytes).
+/// group is filled up with zero rows. Elements keep their stored encoding (2 or 4 bytes). Halves lie otherwise: <see cref="PackedHalfRows"/>.
 /// </summary>
 internal static unsafe class PackedFloatRows
 {
@@ -44,7 +44,8 @@ internal static unsafe class PackedFloatRows
         }
     }
 
-    private static void Pack<T>(byte* rows, long rowBytes, int rowCount, int columns, T* packed)
+    /// <summary><c>packed[column * 16 + row] = rows[row][column]</c>, absent rows zero.</summary>
+    internal static void Pack<T>(byte* rows, long rowBytes, int rowCount, int columns, T* packed)
         where T : unmanaged
     {
         // Tiles of 64 columns keep the 16 sources and the destination in the first-level cache.

@@ -10,7 +10,7 @@ internal static unsafe class PackedMatrix
 
     private static readonly RowPacking
         F32 = new FloatRowPacking(TensorType.F32, sizeof(float)),
-        F16 = new FloatRowPacking(TensorType.F16, sizeof(ushort)),
+        F16 = new HalfRowPacking(),
         BF16 = new FloatRowPacking(TensorType.BF16, sizeof(ushort)),
         Q8_0 = new QuantizedRowPacking<Bits8, Q8_0Format>(),
         Q4_0 = new QuantizedRowPacking<Bits4, Q4_0Format>(),

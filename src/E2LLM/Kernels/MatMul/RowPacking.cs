@@ -24,7 +24,7 @@ internal abstract unsafe class RowPacking
     internal abstract void Multiply(byte* weights, int rows, int columns, int firstGroup, int endGroup, Activations x, int tokens, float* y, nint yStride);
 }
 
-/// <summary>F32, F16 and BF16: <see cref="PackedFloatRows"/>.</summary>
+/// <summary>F32 and BF16: <see cref="PackedFloatRows"/>.</summary>
 internal sealed unsafe class FloatRowPacking(TensorType type, int elementBytes) : RowPacking
 {
     internal override ActivationForm Form => ActivationForm.Single;
@@ -41,6 +41,25 @@ internal sealed unsafe class FloatRowPacking(TensorType type, int elementBytes) 
 
     internal override void Multiply(byte* weights, int rows, int columns, int firstGroup, int endGroup, Activations x, int tokens, float* y, nint yStride) =>
         MatMulFloat.Multiply(type, weights, rows, columns, firstGroup, endGroup, x.Single, tokens, y, yStride);
+}
+
+/// <summary>F16: <see cref="PackedHalfRows"/>.</summary>
+internal sealed unsafe class HalfRowPacking : RowPacking
+{
+    internal override ActivationForm Form => ActivationForm.Single;
+
+    internal override int GroupRows => PackedFloatRows.GroupRows;
+
+    internal override long GroupBytes(int columns) => PackedHalfRows.GroupBytes(columns);
+
+    internal override void PackGroup(byte* rows, long rowBytes, int rowCount, int columns, byte* packed) =>
+        PackedHalfRows.PackGroup(rows, rowBytes, rowCount, columns, packed);
+
+    internal override void UnpackRow(byte* group, int row, int columns, byte* stored, long rowBytes) =>
+        PackedHalfRows.UnpackRow(group, row, columns, (ushort*)stored);
+
+    internal override void Multiply(byte* weights, int rows, int columns, int firstGroup, int endGroup, Activations x, int tokens, float* y, nint yStride) =>
+        MatMulFloat.Multiply(TensorType.F16, weights, rows, columns, firstGroup, endGroup, x.Single, tokens, y, yStride);
 }
 
 /// <summary>Types with one scale per 32 columns: <see cref="PackedQuantizedRows"/>.</summary>
