@@ -73,6 +73,29 @@ public sealed unsafe class MatMulQuantizedTests
     }
 
     [Theory]
+    [MemberData(nameof(Types))]
+    public void Multiply_ManyTokens_GivesBitsOfOneByOne(TensorType type)
+    {
+        // More tokens than a block of them, more columns than a panel, a last group that is not whole.
+        const int Rows = 41, Columns = 1280, Tokens = 530;
+        float[] y = new float[Tokens * Rows], single = new float[Rows];
+        (sbyte[] quants, float[] scales, int[] sums, _) = QuantizedData.Quantize(type, KernelData.Normal(Tokens * Columns, 12));
+        int perToken = scales.Length / Tokens, sumsPerToken = sums.Length / Tokens;
+        fixed (byte* w = KernelData.Pack(type, QuantizedData.Rows(type, Rows, Columns, 13), Rows, Columns))
+        fixed (sbyte* q = quants)
+        fixed (float* s = scales, all = y, one = single)
+        fixed (int* sum = sums)
+        {
+            PackedMatrix.Multiply(type, w, Rows, Columns, 0, Rows, Both(q, s, sum), Tokens, all, Rows);
+            for (int token = 0; token < Tokens; token++)
+            {
+                PackedMatrix.Multiply(type, w, Rows, Columns, 0, Rows, Both(q + (token * Columns), s + (token * perToken), sum + (token * sumsPerToken)), 1, one, Rows);
+                Assert.True(MemoryMarshal.AsBytes(y.AsSpan(token * Rows, Rows)).SequenceEqual(MemoryMarshal.AsBytes(single.AsSpan())), $"token {token}");
+            }
+        }
+    }
+
+    [Theory]
     [MemberData(nameof(Paths))]
     public void Multiply_ExtremeQuants_DoesNotSaturate(string path, TensorType type)
     {
@@ -95,6 +118,7 @@ public sealed unsafe class MatMulQuantizedTests
             {
                 Check(path, type, stored, [.. Enumerable.Repeat(sign, Columns)], Rows, Columns, 1);
                 Check(path, type, stored, [.. Enumerable.Repeat(sign, 3 * Columns)], Rows, Columns, 3);
+                Check(path, type, stored, [.. Enumerable.Repeat(sign, 8 * Columns)], Rows, Columns, 8);
             }
         }
     }
@@ -162,6 +186,9 @@ public sealed unsafe class MatMulQuantizedTests
             }
         }
     }
+
+    private static Activations Both(sbyte* quants, float* scales, int* sums) =>
+        new(null, new QuantizedActivations(quants, scales, sums), new SuperBlockActivations(quants, scales, (short*)sums));
 
     private static string Preferred() => QuantizedData.Paths.First(QuantizedData.IsSupported);
 

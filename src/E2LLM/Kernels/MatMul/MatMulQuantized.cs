@@ -13,9 +13,9 @@ internal static class MatMulQuantized
         where TLayout : IQuantLayout
         where TFormat : IQuantizedFormat<TLayout>
     {
-        if (Avx512BW.IsSupported && TLayout.MaxQuant < 128)
+        if (Avx512BW.IsSupported && PanelDot512.Takes<TLayout>())
         {
-            product.Run<QuantizedTile512<TLayout, TFormat>>();
+            product.Run<QuantizedTile512<TLayout, TFormat>, QuantizedPanel512<TLayout, TFormat>>();
         }
         else if (Avx512BW.IsSupported && AvxVnni.IsSupported && !TFormat.HasMinimum)
         {

@@ -11,7 +11,11 @@ internal static class MatMulSuperBlock
         where TLayout : IQuantLayout
         where TFormat : ISuperBlockFormat<TLayout>
     {
-        if (Avx512BW.IsSupported)
+        if (Avx512BW.IsSupported && PanelDot512.Takes<TLayout>())
+        {
+            product.Run<SuperBlockTile512<TLayout, TFormat>, SuperBlockPanel512<TLayout, TFormat>>();
+        }
+        else if (Avx512BW.IsSupported)
         {
             product.Run<SuperBlockTile512<TLayout, TFormat>>();
         }

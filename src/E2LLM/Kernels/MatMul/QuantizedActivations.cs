@@ -12,4 +12,8 @@ internal readonly unsafe struct QuantizedActivations(sbyte* quants, float* scale
     /// <summary>The same buffers from a later token on.</summary>
     public QuantizedActivations From(nint token, int columns) => new(
         Quants + (token * columns), Scales + (token * (columns / PackedQuantizedRows.BlockColumns)), Sums + (token * (columns / PackedQuantizedRows.BlockColumns)));
+
+    /// <summary>The same buffers from a later column on.</summary>
+    public QuantizedActivations FromColumn(int column) => new(
+        Quants + column, Scales + (column / PackedQuantizedRows.BlockColumns), Sums + (column / PackedQuantizedRows.BlockColumns));
 }

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using E2LLM.Kernels.Lanes;
 
 namespace E2LLM.Kernels.MatMul;
@@ -8,6 +10,9 @@ internal interface IActivationRows<TSelf>
 {
     /// <summary>The same buffers from a later token on.</summary>
     TSelf From(nint token, int columns);
+
+    /// <summary>The same buffers from a later column on, a multiple of 256.</summary>
+    TSelf FromColumn(int column);
 }
 
 /// <summary>The inner loops of one product: a few packed groups of 16 rows times a few tokens. Every implementation of a format gives an output one order of additions.</summary>
@@ -63,6 +68,14 @@ internal readonly unsafe struct RowProduct<TX>(
     // Activations of a block of tokens stay in the second-level cache while the weights stream past.
     private const int TokenBlockBytes = 512 * 1024;
 
+    // A panel and what eight tokens bring to it stay in the first-level cache; the sums of all tokens of a block, in the second.
+    private const int PanelColumns = 512;
+    private const int PanelTokens = 256;
+    private const int PanelRows = 2 * GroupRows;
+
+    // Fewer tokens do not earn what a panel costs.
+    private const int MinPanelTokens = 16;
+
     /// <summary>Runs the product by the given inner loops.</summary>
     internal void Run<TTile>()
         where TTile : IRowTile<TX>
@@ -74,6 +87,89 @@ internal readonly unsafe struct RowProduct<TX>(
             for (int group = firstGroup; group < endGroup; group += TTile.Groups)
             {
                 RunGroups<TTile>(group, token, tokenEnd);
+            }
+        }
+    }
+
+    /// <summary>The same with panels for all but the last few tokens, where there are enough.</summary>
+    internal void Run<TTile, TPanel>(int minTokens = MinPanelTokens)
+        where TTile : IRowTile<TX>
+        where TPanel : IRowPanel<TX>
+    {
+        if (tokens < minTokens)
+        {
+            Run<TTile>();
+        }
+        else
+        {
+            RunBlocks<TTile, TPanel>();
+        }
+    }
+
+    [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void RunBlocks<TTile, TPanel>()
+        where TTile : IRowTile<TX>
+        where TPanel : IRowPanel<TX>
+    {
+        // 64 bytes more, to start on a cache line; and room for the parts of eight sums.
+        byte* panelMemory = stackalloc byte[TPanel.PanelBytes(PanelColumns) + 64], sumMemory = stackalloc byte[((PanelTokens + 8) * PanelRows * sizeof(float)) + 64];
+        byte* panel = Aligned(panelMemory);
+        float* sums = (float*)Aligned(sumMemory);
+        int block = Math.Clamp(TokenBlockBytes / Math.Max(1, columns) / 8 * 8, 8, PanelTokens);
+        for (int token = 0; token < tokens; token += block)
+        {
+            int tokenEnd = Math.Min(token + block, tokens), rest = (tokenEnd - token) % 8, panelEnd = rest > 4 ? tokenEnd : tokenEnd - rest;
+            for (int group = firstGroup; group < endGroup; group += 2)
+            {
+                if (panelEnd > token)
+                {
+                    RunPanels<TTile, TPanel>(group, token, panelEnd, panel, sums);
+                }
+
+                if (tokenEnd > panelEnd)
+                {
+                    RunGroups<TTile>(group, panelEnd, tokenEnd);
+                }
+            }
+        }
+    }
+
+    private static byte* Aligned(byte* memory) => (byte*)(((nint)memory + 63) & -64);
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void RunPanels<TTile, TPanel>(int group, int token, int tokenEnd, byte* panel, float* sums)
+        where TTile : IRowTile<TX>
+        where TPanel : IRowPanel<TX>
+    {
+        long groupBytes = TTile.GroupBytes(columns);
+        int row = group * GroupRows, rowCount = Math.Min(Math.Min(2, endGroup - group) * GroupRows, rows - row);
+        byte* group0 = weights + (group * groupBytes), group1 = rowCount > GroupRows ? group0 + groupBytes : group0;
+        int* parts = (int*)(sums + (PanelTokens * PanelRows));
+        new Span<float>(sums, (tokenEnd - token + 7) / 8 * 8 * PanelRows).Clear();
+        for (int column = 0; column < columns; column += PanelColumns)
+        {
+            int depth = Math.Min(PanelColumns, columns - column);
+            nint offset = TPanel.StretchBytes(column);
+            TPanel.Fill(group0 + offset, group1 + offset, depth, panel);
+            for (int t = token; t < tokenEnd; t += 8)
+            {
+                TPanel.RunEight(panel, depth, x.From(t, columns).FromColumn(column), columns, Math.Min(8, tokenEnd - t), sums + ((t - token) * PanelRows), parts);
+            }
+        }
+
+        for (int t = token; t < tokenEnd; t++)
+        {
+            float* source = sums + ((t - token) * PanelRows), target = y + (t * yStride) + row;
+            if (rowCount == PanelRows)
+            {
+                // A call to copy would take longer than copying.
+                Vector512.Load(source).Store(target);
+                Vector512.Load(source + GroupRows).Store(target + GroupRows);
+            }
+            else
+            {
+                new ReadOnlySpan<float>(source, rowCount).CopyTo(new Span<float>(target, rowCount));
             }
         }
     }

@@ -13,4 +13,7 @@ internal readonly unsafe struct SuperBlockActivations(sbyte* quants, float* scal
     /// <summary>The same buffers from a later token on.</summary>
     public SuperBlockActivations From(nint token, int columns) =>
         new(Quants + (token * columns), Scales + (token * (columns / PackedSuperBlockRows.BlockColumns)), Sums + (token * (columns / 16)));
+
+    /// <summary>The same buffers from a later column on.</summary>
+    public SuperBlockActivations FromColumn(int column) => new(Quants + column, Scales + (column / PackedSuperBlockRows.BlockColumns), Sums + (column / 16));
 }

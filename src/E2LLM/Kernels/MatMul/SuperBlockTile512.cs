@@ -54,7 +54,7 @@ internal readonly unsafe struct SuperBlockTile512<TLayout, TFormat> : IRowTile<S
                 if (TFormat.ScalesPerSubBlock == 1)
                 {
                     PairDot512<TLayout>.Add(
-                        quants0, quants1, 0, 8, x0, x1, x2, x3, OneScale(group0, sub), OneScale(group1, sub), ref n00, ref n01, ref n02, ref n03, ref n10, ref n11, ref n12, ref n13);
+                        quants0, quants1, 0, 8, x0, x1, x2, x3, Scale(group0, sub), Scale(group1, sub), ref n00, ref n01, ref n02, ref n03, ref n10, ref n11, ref n12, ref n13);
                 }
                 else
                 {
@@ -118,7 +118,7 @@ internal readonly unsafe struct SuperBlockTile512<TLayout, TFormat> : IRowTile<S
                 Prefetch.Ahead(quants, PackedSuperBlockRows.BlockBytes<TLayout, TFormat>() / SubBlocks);
                 if (TFormat.ScalesPerSubBlock == 1)
                 {
-                    Vector512<short> scale = OneScale(group, sub);
+                    Vector512<short> scale = Scale(group, sub);
                     n += PairDot512<TLayout>.Four(quants, 0, x0, scale) + PairDot512<TLayout>.Four(quants, 4, x0, scale);
                 }
                 else
@@ -151,10 +151,10 @@ internal readonly unsafe struct SuperBlockTile512<TLayout, TFormat> : IRowTile<S
 
     // The scale of 32 columns, twice in each row's lane.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<short> OneScale(byte* group, nint sub) => Spread(group + PackedSuperBlockRows.ScalesOffset<TLayout>() + (sub * GroupRows));
+    internal static Vector512<short> Scale(byte* group, nint sub) => Spread(group + PackedSuperBlockRows.ScalesOffset<TLayout>() + (sub * GroupRows));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<short> Minimum(byte* group, nint sub) => Spread(group + PackedSuperBlockRows.MinimaOffset<TLayout, TFormat>() + (sub * GroupRows));
+    internal static Vector512<short> Minimum(byte* group, nint sub) => Spread(group + PackedSuperBlockRows.MinimaOffset<TLayout, TFormat>() + (sub * GroupRows));
 
     // Unsigned 6-bit numbers, so no sign is lost.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

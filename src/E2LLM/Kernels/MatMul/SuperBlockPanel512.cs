@@ -1,0 +1,154 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+using E2LLM.Kernels.Lanes;
+
+namespace E2LLM.Kernels.MatMul;
+
+/// <summary>
+/// <see cref="SuperBlockTile512{TLayout, TFormat}"/> for many tokens and formats with minima: weights as bytes, scales and minima where a multiplication wants them and factors as floats, taken apart once
+/// for all of them. The same sums in the same order.
+/// </summary>
+/// <remarks>
+/// A panel's super-block is, for each of its eight sub-blocks, the bytes (<see cref="PanelDot512"/>) and for each of the two groups the scale, twice in each row's lane; then, for each two sub-blocks and
+/// each group, minus their minima, side by side in each row's lane; then the factors as floats, d of both groups and dMin of both. Not for Q6_K: its sums outgrow 16 bits after two steps and its scales
+/// change after four, so that they would wait in memory most of the time; tried, and no faster than the tile.
+/// </remarks>
+internal readonly unsafe struct SuperBlockPanel512<TLayout, TFormat> : IRowPanel<SuperBlockActivations>
+    where TLayout : IQuantLayout
+    where TFormat : ISuperBlockFormat<TLayout>
+{
+    private const int BlockColumns = PackedSuperBlockRows.BlockColumns;
+    private const int SubBlocks = PackedSuperBlockRows.SubBlocks;
+    private const int GroupRows = PackedQuantizedRows.GroupRows;
+    private const int VectorBytes = PanelDot512.VectorBytes;
+    private const int PairBytes = 2 * VectorBytes;
+
+    // Outputs of one token.
+    private const int Sums = 2 * GroupRows;
+
+    private const int SubBlockBytes = PanelDot512.QuantBytes + PairBytes;
+    private const int MinimaBytes = SubBlocks / 2 * PairBytes;
+    private const int BlockBytes = (SubBlocks * SubBlockBytes) + MinimaBytes + (2 * PairBytes);
+
+    public static int PanelBytes(int columns) => columns / BlockColumns * BlockBytes;
+
+    public static nint StretchBytes(int columns) => columns / BlockColumns * PackedSuperBlockRows.BlockBytes<TLayout, TFormat>();
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Fill(byte* group0, byte* group1, int depth, byte* panel)
+    {
+        for (int block = 0; block < depth / BlockColumns; block++)
+        {
+            FillBlock(group0, panel);
+            FillBlock(group1, panel + VectorBytes);
+            group0 += PackedSuperBlockRows.BlockBytes<TLayout, TFormat>();
+            group1 += PackedSuperBlockRows.BlockBytes<TLayout, TFormat>();
+            panel += BlockBytes;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void RunEight(byte* panel, int depth, SuperBlockActivations x, int columns, int tokenCount, float* sums, int* parts)
+    {
+        nint last = tokenCount - 1;
+        nint t1 = Math.Min(1, last), t2 = Math.Min(2, last), t3 = Math.Min(3, last), t4 = Math.Min(4, last), t5 = Math.Min(5, last), t6 = Math.Min(6, last), t7 = Math.Min(7, last);
+        sbyte* x0 = x.Quants, x1 = x0 + (t1 * columns), x2 = x0 + (t2 * columns), x3 = x0 + (t3 * columns);
+        sbyte* x4 = x0 + (t4 * columns), x5 = x0 + (t5 * columns), x6 = x0 + (t6 * columns), x7 = x0 + (t7 * columns);
+        for (nint column = 0; column < depth;)
+        {
+            new Span<int>(parts, 8 * Sums).Clear();
+            for (int sub = 0; sub < SubBlocks; sub++, column += 32, panel += SubBlockBytes)
+            {
+                for (int first = 0; first < 8; first += PanelDot512.Steps<TLayout>())
+                {
+                    PanelDot512.Sum(
+                        panel + (first * PanelDot512.StepBytes), PanelDot512.Steps<TLayout>(), column + (4 * first), x0, x1, x2, x3, x4, x5, x6, x7,
+                        out Vector512<short> p00, out Vector512<short> p10, out Vector512<short> p01, out Vector512<short> p11, out Vector512<short> p02, out Vector512<short> p12, out Vector512<short> p03, out Vector512<short> p13,
+                        out Vector512<short> p04, out Vector512<short> p14, out Vector512<short> p05, out Vector512<short> p15, out Vector512<short> p06, out Vector512<short> p16, out Vector512<short> p07, out Vector512<short> p17);
+                    short* scales = (short*)(panel + PanelDot512.QuantBytes);
+                    Vector512<short> scale0 = Vector512.Load(scales), scale1 = Vector512.Load(scales + Sums);
+                    AddScaled(p00, p10, scale0, scale1, parts);
+                    AddScaled(p01, p11, scale0, scale1, parts + Sums);
+                    AddScaled(p02, p12, scale0, scale1, parts + (2 * Sums));
+                    AddScaled(p03, p13, scale0, scale1, parts + (3 * Sums));
+                    AddScaled(p04, p14, scale0, scale1, parts + (4 * Sums));
+                    AddScaled(p05, p15, scale0, scale1, parts + (5 * Sums));
+                    AddScaled(p06, p16, scale0, scale1, parts + (6 * Sums));
+                    AddScaled(p07, p17, scale0, scale1, parts + (7 * Sums));
+                }
+            }
+
+            nint block = (column / BlockColumns) - 1;
+            Fold(panel, x, block, 0, columns, parts, sums);
+            Fold(panel, x, block, t1, columns, parts + Sums, sums + Sums);
+            Fold(panel, x, block, t2, columns, parts + (2 * Sums), sums + (2 * Sums));
+            Fold(panel, x, block, t3, columns, parts + (3 * Sums), sums + (3 * Sums));
+            Fold(panel, x, block, t4, columns, parts + (4 * Sums), sums + (4 * Sums));
+            Fold(panel, x, block, t5, columns, parts + (5 * Sums), sums + (5 * Sums));
+            Fold(panel, x, block, t6, columns, parts + (6 * Sums), sums + (6 * Sums));
+            Fold(panel, x, block, t7, columns, parts + (7 * Sums), sums + (7 * Sums));
+            panel += BlockBytes - (SubBlocks * SubBlockBytes);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void FillBlock(byte* block, byte* panel)
+    {
+        for (nint sub = 0; sub < SubBlocks; sub++, panel += SubBlockBytes)
+        {
+            byte* quants = block + (sub * TLayout.QuantBytes);
+            Prefetch.Ahead(quants, PackedSuperBlockRows.BlockBytes<TLayout, TFormat>() / SubBlocks);
+            PanelDot512.Fill<TLayout>(quants, panel);
+            SuperBlockTile512<TLayout, TFormat>.Scale(block, sub).Store((short*)(panel + PanelDot512.QuantBytes));
+        }
+
+        for (nint sub = 0; sub < SubBlocks; sub += 2, panel += PairBytes)
+        {
+            Vector512<short> even = SuperBlockTile512<TLayout, TFormat>.Minimum(block, sub), odd = SuperBlockTile512<TLayout, TFormat>.Minimum(block, sub + 1);
+            (-Vector512.ConditionalSelect(Vector512.Create(0x0000FFFF).AsInt16(), even, odd)).Store((short*)panel);
+        }
+
+        ushort* factors = (ushort*)(block + PackedSuperBlockRows.FactorsOffset<TLayout, TFormat>());
+        FloatLanes512.LoadHalf(factors).Store((float*)panel);
+        FloatLanes512.LoadHalf(factors + GroupRows).Store((float*)(panel + PairBytes));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddScaled(Vector512<short> p0, Vector512<short> p1, Vector512<short> scale0, Vector512<short> scale1, int* parts)
+    {
+        (Vector512.Load(parts) + Avx512BW.MultiplyAddAdjacent(p0, scale0)).Store(parts);
+        (Vector512.Load(parts + GroupRows) + Avx512BW.MultiplyAddAdjacent(p1, scale1)).Store(parts + GroupRows);
+    }
+
+    // Adds one token's finished super-block to its outputs; tail is what follows the sub-blocks in the panel.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Fold(byte* tail, in SuperBlockActivations x, nint block, nint token, int columns, int* parts, float* sums)
+    {
+        float* factors = (float*)(tail + MinimaBytes);
+        Vector512<float> d = Vector512.Create(x.Scales[(token * (columns / BlockColumns)) + block]), f0 = Vector512.Load(sums), f1 = Vector512.Load(sums + GroupRows);
+        f0 = Vector512.FusedMultiplyAdd(Vector512.ConvertToSingle(Vector512.Load(parts)), Vector512.Load(factors) * d, f0);
+        f1 = Vector512.FusedMultiplyAdd(Vector512.ConvertToSingle(Vector512.Load(parts + GroupRows)), Vector512.Load(factors + GroupRows) * d, f1);
+        // Sums of 16 become sums of 32, two of which meet the minima of two sub-blocks at once.
+        Vector256<short> sixteens = Vector256.Load(x.Sums + (token * (columns / 16)) + (block * 16));
+        Vector256<int> thirtyTwos = Avx2.MultiplyAddAdjacent(sixteens, Vector256<short>.One);
+        Vector128<int> pairs = Sse2.PackSignedSaturate(thirtyTwos.GetLower(), thirtyTwos.GetUpper()).AsInt32();
+        Vector512<int> n0 = default, n1 = default;
+        AddMinima(pairs, tail, ref n0, ref n1);
+        AddMinima(Sse2.Shuffle(pairs, 0b01_01_01_01), tail + PairBytes, ref n0, ref n1);
+        AddMinima(Sse2.Shuffle(pairs, 0b10_10_10_10), tail + (2 * PairBytes), ref n0, ref n1);
+        AddMinima(Sse2.Shuffle(pairs, 0b11_11_11_11), tail + (3 * PairBytes), ref n0, ref n1);
+        f0 = Vector512.FusedMultiplyAdd(Vector512.ConvertToSingle(n0), Vector512.Load(factors + Sums) * d, f0);
+        f1 = Vector512.FusedMultiplyAdd(Vector512.ConvertToSingle(n1), Vector512.Load(factors + Sums + GroupRows) * d, f1);
+        f0.Store(sums);
+        f1.Store(sums + GroupRows);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddMinima(Vector128<int> sums, byte* minima, ref Vector512<int> n0, ref Vector512<int> n1)
+    {
+        Vector512<short> pair = Avx512F.BroadcastScalarToVector512(sums).AsInt16();
+        n0 += Avx512BW.MultiplyAddAdjacent(pair, Vector512.Load((short*)minima));
+        n1 += Avx512BW.MultiplyAddAdjacent(pair, Vector512.Load((short*)(minima + VectorBytes)));
+    }
+}
