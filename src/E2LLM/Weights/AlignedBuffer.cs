@@ -13,13 +13,16 @@ internal sealed unsafe class AlignedBuffer : IDisposable
     // Reads of whole vectors, and prefetches, may run this far past the end.
     private const int Slack = 64;
 
+    private void* _allocated;
+
     internal AlignedBuffer(long bytes)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(bytes);
         Bytes = RoundUp(bytes);
-        nuint allocated = checked((nuint)(Bytes + Slack));
-        Pointer = (byte*)NativeMemory.AlignedAlloc(allocated, Alignment);
-        NativeMemory.Clear(Pointer, allocated);
+
+        // Large zeroed memory comes straight from the system: its pages are taken, and cleared, by whoever writes to them first.
+        _allocated = NativeMemory.AllocZeroed(checked((nuint)(Bytes + Slack + Alignment)));
+        Pointer = (byte*)(((nuint)_allocated + Alignment - 1) / Alignment * Alignment);
     }
 
     ~AlignedBuffer() => Free();
@@ -44,10 +47,8 @@ internal sealed unsafe class AlignedBuffer : IDisposable
 
     private void Free()
     {
-        if (Pointer is not null)
-        {
-            NativeMemory.AlignedFree(Pointer);
-            Pointer = null;
-        }
+        NativeMemory.Free(_allocated);
+        _allocated = null;
+        Pointer = null;
     }
 }

@@ -118,6 +118,29 @@ public sealed unsafe class AttentionTests
     }
 
     [Theory]
+    [InlineData(KvElementType.F16)]
+    [InlineData(KvElementType.BF16)]
+    public void Encode_AnyHead_LiesAStrideApartAsWithoutOne(KvElementType type)
+    {
+        foreach (int headDim in new[] { 1, 17, 128, 200, 256 })
+        {
+            using var x = new GuardedArray<float>(KernelData.Normal(headDim, headDim));
+            ushort[] dense = new ushort[headDim], spread = new ushort[headDim * 3];
+            fixed (ushort* together = dense, apart = spread)
+            {
+                EncodeKv.Run(type, x.Pointer, headDim, (byte*)together, 1, null, 0);
+                EncodeKv.Run(type, x.Pointer, headDim, (byte*)apart, 3, null, 0);
+            }
+
+            for (int i = 0; i < headDim; i++)
+            {
+                ushort expected = type == KvElementType.F16 ? BitConverter.HalfToUInt16Bits((Half)x.Span[i]) : EncodeKv.ToBFloat16(x.Span[i]);
+                Assert.Equal((expected, expected, 0, 0), (dense[i], spread[3 * i], spread[(3 * i) + 1], spread[(3 * i) + 2]));
+            }
+        }
+    }
+
+    [Theory]
     [InlineData(1.00390625f, 0x3F80)]
     [InlineData(1.01171875f, 0x3F82)]
     [InlineData(-0f, 0x8000)]

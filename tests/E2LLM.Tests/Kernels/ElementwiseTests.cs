@@ -1,4 +1,6 @@
+using System.Runtime.Intrinsics;
 using E2LLM.Kernels.Elementwise;
+using E2LLM.Kernels.Lanes;
 using E2LLM.Tests.Oracles;
 using E2LLM.Tests.Support;
 
@@ -155,5 +157,42 @@ public sealed unsafe class ElementwiseTests
         Rope.RotateHalves(halves.Pointer, cosines.Pointer, sines.Pointer, pairs);
         Accuracy.AssertClose(expected, x.Span, Accuracy.Float, "interleaved");
         Accuracy.AssertClose(expectedHalves, halves.Span, Accuracy.Float, "halves");
+    }
+
+    [Fact]
+    public void RotateInterleaved_AnyWidth_GivesTheScalarBits()
+    {
+        const int Pairs = 48;
+        float[] x = KernelData.Normal(2 * Pairs, 1), cosines = KernelData.Normal(Pairs, 2), sines = KernelData.Normal(Pairs, 3);
+        float[] expected = Rotate<float, FloatLanesScalar>();
+        Assert.Equal(expected, Rotate<Vector128<float>, FloatLanes128>());
+        Assert.Equal(expected, Rotate<Vector256<float>, FloatLanes256>());
+        Assert.Equal(expected, Rotate<Vector512<float>, FloatLanes512>());
+
+        float[] Rotate<TVector, TLanes>()
+            where TVector : unmanaged
+            where TLanes : IFloatLanes<TVector>
+        {
+            float[] turned = [.. x];
+            fixed (float* y = turned, c = cosines, s = sines)
+            {
+                Assert.Equal(Pairs, Rope.RotateInterleaved<TVector, TLanes>(y, c, s, Pairs));
+            }
+
+            return turned;
+        }
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(37)]
+    [InlineData(256)]
+    public void Scale_AnyLength_IsOneProductAnElement(int count)
+    {
+        using var x = new GuardedArray<float>(KernelData.Normal(count, count));
+        using var y = new GuardedArray<float>(count);
+        Scale.Run(x.Pointer, count, 0.3f, y.Pointer);
+        Assert.Equal(x.Span.ToArray().Select(value => value * 0.3f), y.Span.ToArray());
     }
 }

@@ -1,3 +1,4 @@
+using E2LLM.Kernels.Coding;
 using E2LLM.Kernels.Quantization;
 
 namespace E2LLM.Kernels.Attention;
@@ -21,19 +22,8 @@ internal static unsafe class EncodeKv
                 }
 
                 break;
-            case KvElementType.F16:
-                for (int i = 0; i < headDim; i++)
-                {
-                    ((Half*)stored)[(nint)i * stride] = (Half)x[i];
-                }
-
-                break;
-            case KvElementType.BF16:
-                for (int i = 0; i < headDim; i++)
-                {
-                    ((ushort*)stored)[(nint)i * stride] = ToBFloat16(x[i]);
-                }
-
+            case KvElementType.F16 or KvElementType.BF16:
+                Narrow(type, x, headDim, (ushort*)stored, stride);
                 break;
             case KvElementType.Q8_0:
                 Quantize(x, headDim, (sbyte*)stored, stride, scales, scaleStride);
@@ -48,6 +38,27 @@ internal static unsafe class EncodeKv
     {
         uint bits = BitConverter.SingleToUInt32Bits(value);
         return float.IsNaN(value) ? (ushort)((bits >> 16) | 0x40) : (ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+    }
+
+    private static void Narrow(KvElementType type, float* x, int headDim, ushort* stored, int stride)
+    {
+        if (stride == 1)
+        {
+            FromSingle.Run(type, x, headDim, (byte*)stored);
+            return;
+        }
+
+        const int Piece = 128;
+        ushort* narrow = stackalloc ushort[Piece];
+        for (int first = 0; first < headDim; first += Piece)
+        {
+            int count = Math.Min(Piece, headDim - first);
+            FromSingle.Run(type, x + first, count, (byte*)narrow);
+            for (int i = 0; i < count; i++)
+            {
+                stored[(nint)(first + i) * stride] = narrow[i];
+            }
+        }
     }
 
     private static void Quantize(float* x, int headDim, sbyte* stored, int stride, ushort* scales, int scaleStride)

@@ -1,3 +1,7 @@
+using System.Numerics;
+using System.Runtime.Intrinsics;
+using E2LLM.Kernels.Lanes;
+
 namespace E2LLM.Kernels.Elementwise;
 
 /// <summary>
@@ -42,22 +46,51 @@ internal static unsafe class Rope
     /// <summary>Rotates neighbours <c>(2i, 2i + 1)</c>.</summary>
     internal static void RotateInterleaved(float* x, float* cosines, float* sines, int pairs)
     {
-        for (int i = 0; i < pairs; i++)
+        int whole = 0;
+        if (Vector512.IsHardwareAccelerated)
         {
-            float a = x[2 * i], b = x[(2 * i) + 1];
-            x[2 * i] = (a * cosines[i]) - (b * sines[i]);
-            x[(2 * i) + 1] = (a * sines[i]) + (b * cosines[i]);
+            whole = RotateInterleaved<Vector512<float>, FloatLanes512>(x, cosines, sines, pairs);
         }
+        else if (Vector128.IsHardwareAccelerated)
+        {
+            whole = RotateInterleaved<Vector128<float>, FloatLanes128>(x, cosines, sines, pairs);
+        }
+
+        RotateInterleaved<float, FloatLanesScalar>(x + (2 * whole), cosines + whole, sines + whole, pairs - whole);
     }
 
     /// <summary>Rotates halves <c>(i, i + pairs)</c>.</summary>
     internal static void RotateHalves(float* x, float* cosines, float* sines, int pairs)
     {
-        for (int i = 0; i < pairs; i++)
+        int whole = pairs - (pairs % Vector<float>.Count);
+        for (int i = 0; i < whole; i += Vector<float>.Count)
+        {
+            Vector<float> a = Vector.Load(x + i), b = Vector.Load(x + i + pairs), cosine = Vector.Load(cosines + i), sine = Vector.Load(sines + i);
+            ((a * cosine) - (b * sine)).Store(x + i);
+            ((a * sine) + (b * cosine)).Store(x + i + pairs);
+        }
+
+        for (int i = whole; i < pairs; i++)
         {
             float a = x[i], b = x[i + pairs];
             x[i] = (a * cosines[i]) - (b * sines[i]);
             x[i + pairs] = (a * sines[i]) + (b * cosines[i]);
         }
+    }
+
+    /// <summary>Rotates whole vectors of neighbours and says how many pairs these were: at a width of the caller's choice, for tests.</summary>
+    internal static int RotateInterleaved<TVector, TLanes>(float* x, float* cosines, float* sines, int pairs)
+        where TVector : unmanaged
+        where TLanes : IFloatLanes<TVector>
+    {
+        int whole = pairs - (pairs % TLanes.Count);
+        for (int i = 0; i < whole; i += TLanes.Count)
+        {
+            TVector a = TLanes.LoadEven(x + (2 * i)), b = TLanes.LoadOdd(x + (2 * i)), cosine = TLanes.Load(cosines + i), sine = TLanes.Load(sines + i);
+            TLanes.StoreInTurn(
+                TLanes.Subtract(TLanes.Multiply(a, cosine), TLanes.Multiply(b, sine)), TLanes.Add(TLanes.Multiply(a, sine), TLanes.Multiply(b, cosine)), x + (2 * i));
+        }
+
+        return whole;
     }
 }
