@@ -6,11 +6,11 @@ namespace E2LLM.Replicas;
 public sealed partial class Dispatcher
 {
     /// <summary>Chooses replicas, and logs a request that none of them can hold.</summary>
-    private Placement Place(ServedRequest served, List<int> known, int remaining, Exception? loss)
+    private Placement Place(ServedRequest served, List<int> known, int remaining, IReadOnlySet<string> suspects, Exception? loss)
     {
         try
         {
-            Placement place = Placement.Choose(Replicas, _options, known, remaining, loss);
+            Placement place = Placement.Choose(Replicas, _options, known, remaining, suspects, loss);
             RuntimeLog.RequestPlaced(_logger, served.Id, place.Prefill.Name, (place.Decode ?? place.Prefill).Name);
             return place;
         }

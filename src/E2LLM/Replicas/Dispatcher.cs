@@ -197,11 +197,12 @@ public sealed partial class Dispatcher : IAsyncDisposable
         List<int> known = [.. request.PromptIds];
         int remaining = Math.Min(request.MaxTokenCount, ContextRoom(known.Count));
         Exception? loss = null;
+        HashSet<string> suspects = new(StringComparer.Ordinal);
         long lostAt = 0;
         for (int attempt = 0; ; attempt++)
         {
             await WaitForPlanAsync(known.Count + remaining, loss, cancellationToken).ConfigureAwait(false);
-            (Replica prefill, Replica? decode, int kept) = Place(served, known, remaining, loss);
+            (Replica prefill, Replica? decode, int kept) = Place(served, known, remaining, suspects, loss);
             var run = new RequestRun(served, known, remaining, prefill, decode, kept);
             await using (run.ConfigureAwait(false))
             {
@@ -220,6 +221,11 @@ public sealed partial class Dispatcher : IAsyncDisposable
                     catch (Exception error) when (CanRecover(error, attempt, cancellationToken))
                     {
                         loss = error;
+                        if (error is PeerLostException { Reason: not PeerLossReason.Replaced } lost)
+                        {
+                            suspects.Add(lost.Peer);
+                        }
+
                         break;
                     }
 

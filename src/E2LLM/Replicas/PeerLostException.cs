@@ -59,6 +59,9 @@ public sealed class PeerLostException : IOException
     /// <summary>The same loss, told with the stage's number.</summary>
     internal PeerLostException At(int stageIndex) => StageIndex >= 0 ? this : new(Peer, stageIndex, Reason, Detail, this);
 
+    /// <summary>Why a connection ended, without the name of a peer that the message of which this becomes part has already.</summary>
+    internal static string Reasoning(Exception? error) => error is PeerLostException lost ? lost.Detail : error?.Message ?? "the connection ended.";
+
     /// <summary>The same end of a replica once more, so that every caller gets an exception of its own.</summary>
     internal static Exception Again(Exception error) => error is PeerLostException lost
         ? new PeerLostException(lost.Peer, lost.StageIndex, lost.Reason, lost.Detail, lost)

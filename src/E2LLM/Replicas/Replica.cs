@@ -72,8 +72,13 @@ public sealed class Replica : IAsyncDisposable
     /// <exception cref="ArgumentException">The plan's stages do not cover the model's layers in order, or an option is outside its range.</exception>
     /// <exception cref="HandshakeRejectedException">A stage holds something else; the fields that differ are listed.</exception>
     /// <exception cref="PeerLostException">A stage cannot be reached or does not answer.</exception>
-    public static async Task<Replica> ConnectAsync(
-        ReplicaPlan plan, ModelIdentity model, PeerConnector connect, ReplicaOptions? options = null, CancellationToken cancellationToken = default)
+    public static Task<Replica> ConnectAsync(
+        ReplicaPlan plan, ModelIdentity model, PeerConnector connect, ReplicaOptions? options = null, CancellationToken cancellationToken = default) =>
+        ConnectAsync(plan, model, connect, options, DialedPeer.NewNonce(), cancellationToken);
+
+    /// <summary>The same under a session number of the caller's.</summary>
+    internal static async Task<Replica> ConnectAsync(
+        ReplicaPlan plan, ModelIdentity model, PeerConnector connect, ReplicaOptions? options, ulong session, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(plan);
         ArgumentNullException.ThrowIfNull(model);
@@ -81,7 +86,7 @@ public sealed class Replica : IAsyncDisposable
         options ??= new ReplicaOptions();
         options.Validate();
         CheckStages(plan, model);
-        var replica = new Replica(plan, model, options, DialedPeer.NewNonce());
+        var replica = new Replica(plan, model, options, session);
         try
         {
             await replica.OpenAsync(connect, cancellationToken).ConfigureAwait(false);

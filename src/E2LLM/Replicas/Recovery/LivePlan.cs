@@ -1,4 +1,5 @@
 using E2LLM.Deployment;
+using E2LLM.Replicas.Connections;
 using E2LLM.Diagnostics;
 using Microsoft.Extensions.Logging;
 
@@ -15,11 +16,13 @@ internal sealed class LivePlan(
     private readonly SemaphoreSlim _turn = new(1);
     private readonly CancellationTokenSource _stop = new();
     private readonly SortedSet<string> _lost = new(StringComparer.Ordinal);
+    private readonly ulong _lineage = DialedPeer.NewNonce();
     private Task _repair = Task.CompletedTask;
     private bool _isRepairing;
     private bool _isUnanswered;
     private Exception? _cause;
     private ulong _epoch;
+    private uint _attemptCount;
 
     public ModelIdentity Model => model;
 
@@ -131,7 +134,9 @@ internal sealed class LivePlan(
         // First free the devices: they may not have memory for both.
         await Task.WhenAll(retired.Select(replica => replica.RetireAsync())).ConfigureAwait(false);
         ulong epoch = _epoch = Math.Max(_epoch + 1, (ulong)Math.Max(0, options.Connections.TimeProvider.GetUtcNow().ToUnixTimeMilliseconds()));
-        Task<Replica>[] connecting = [.. fresh.Select(replica => ConnectAsync(replica, epoch, cancellationToken))];
+        uint attempt = _attemptCount;
+        _attemptCount += 2;
+        Task<Replica>[] connecting = [.. fresh.Select((replica, i) => ConnectAsync(replica, i, attempt, epoch, cancellationToken))];
         await ((Task)Task.WhenAll(connecting)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
 
         // In the plan's order: of equal replicas the first is taken.
@@ -246,16 +251,16 @@ internal sealed class LivePlan(
         }
     }
 
-    private async Task<Replica> ConnectAsync(ReplicaPlan plan, ulong epoch, CancellationToken cancellationToken)
+    private async Task<Replica> ConnectAsync(ReplicaPlan plan, int index, uint attempt, ulong epoch, CancellationToken cancellationToken)
     {
         try
         {
-            return await Replica.ConnectAsync(plan, model, connect, options, cancellationToken).ConfigureAwait(false);
+            return await Replica.ConnectAsync(plan, model, connect, options, SessionNumber.Of(_lineage, attempt, index), cancellationToken).ConfigureAwait(false);
         }
         catch (HandshakeRejectedException rejected) when (StageOrder.Mends(rejected))
         {
-            await Task.WhenAll(plan.Stages.Select((stage, index) => StageOrder.GiveAsync(stage, index, epoch, model, connect, options, cancellationToken))).ConfigureAwait(false);
-            return await Replica.ConnectAsync(plan, model, connect, options, cancellationToken).ConfigureAwait(false);
+            await Task.WhenAll(plan.Stages.Select((stage, i) => StageOrder.GiveAsync(stage, i, epoch, model, connect, options, cancellationToken))).ConfigureAwait(false);
+            return await Replica.ConnectAsync(plan, model, connect, options, SessionNumber.Of(_lineage, attempt + 1, index), cancellationToken).ConfigureAwait(false);
         }
     }
 }

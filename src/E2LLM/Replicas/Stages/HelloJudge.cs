@@ -1,4 +1,5 @@
 using E2LLM.Replicas.Connections;
+using E2LLM.Replicas.Recovery;
 
 namespace E2LLM.Replicas.Stages;
 
@@ -35,7 +36,13 @@ internal static class HelloJudge
                     : null;
             case ConnectionPurpose.Driver:
                 session = new StageSession(host, hello.Session, connection);
-                return host.Sessions.TryAdd(hello.Session, session) ? null : new RejectMessage("the session exists already.", []);
+                if (!host.Sessions.TryAdd(hello.Session, session))
+                {
+                    return new RejectMessage("the session exists already.", []);
+                }
+
+                EndSuperseded(host, hello.Session);
+                return null;
             default:
                 return host.Sessions.TryGetValue(hello.Session, out session)
                     ? null
@@ -51,5 +58,14 @@ internal static class HelloJudge
         }
 
         static string YesNo(bool? value) => value == true ? "yes" : "no";
+    }
+
+    /// <summary>Ends what older plans of the same dispatcher left here: before anything of the new session, since the loop keeps the order.</summary>
+    private static void EndSuperseded(StageHost host, ulong session)
+    {
+        foreach (StageSession older in host.Sessions.Values.Where(older => SessionNumber.IsSuperseded(older.Id, session)))
+        {
+            host.Loop.Post(() => older.Evict("a newer plan of the same dispatcher has this device."));
+        }
     }
 }

@@ -72,7 +72,7 @@ internal sealed class KvLink : IAsyncDisposable
                     await SendAsync(connection, chunk).ConfigureAwait(false);
                 }
 
-                reason = connection.Error?.Message ?? reason;
+                reason = connection.Error is { } error ? PeerLostException.Reasoning(error) : reason;
             }
         }
         catch (OperationCanceledException)
@@ -81,7 +81,7 @@ internal sealed class KvLink : IAsyncDisposable
         }
         catch (Exception error)
         {
-            reason = error.Message;
+            reason = PeerLostException.Reasoning(error);
         }
         finally
         {

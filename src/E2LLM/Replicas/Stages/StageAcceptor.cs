@@ -74,7 +74,7 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
         }
 
         StageSession session = _session;
-        string why = connection.Error?.Message ?? "the connection ended.";
+        string why = PeerLostException.Reasoning(connection.Error);
         switch (_hello.Purpose)
         {
             case ConnectionPurpose.Driver:
@@ -188,7 +188,7 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
             host.Loop.Post(() => session.Attached(next.Connection));
             await next.Connection.Completion.ConfigureAwait(false);
             host.LogEnd(next.Connection);
-            session.Report(new FaultMessage(FaultCode.PeerLost, 0, attach.NextPeer, next.Connection.Error?.Message ?? "the connection ended."));
+            session.Report(new FaultMessage(FaultCode.PeerLost, 0, attach.NextPeer, PeerLostException.Reasoning(next.Connection.Error)));
         }
         catch (OperationCanceledException)
         {
@@ -197,7 +197,7 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
         catch (Exception error)
         {
             RuntimeLog.PeerLost(host.Logger, error, attach.NextPeer, host.Name, nameof(PeerLossReason.Unreachable));
-            session.Report(new FaultMessage(FaultCode.PeerLost, 0, attach.NextPeer, error.Message));
+            session.Report(new FaultMessage(FaultCode.PeerLost, 0, attach.NextPeer, PeerLostException.Reasoning(error)));
         }
     }
 
