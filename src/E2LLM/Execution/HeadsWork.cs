@@ -21,7 +21,7 @@ internal sealed unsafe class HeadsWork(WorkerPool pool, ModelShape shape, Rotary
     /// <param name="piece">Which token is which position of which sequence.</param>
     /// <param name="weights">The layer's biases and norms.</param>
     /// <param name="layer">Absolute layer.</param>
-    /// <param name="queries"><c>[tokens][QueryWidth]</c>.</param>
+    /// <param name="queries"><c>[tokens][QueryWidth]</c>; null where only keys and values are wanted.</param>
     /// <param name="keys"><c>[tokens][KvWidth]</c>; changed.</param>
     /// <param name="values"><c>[tokens][KvWidth]</c>; changed.</param>
     internal void Run(BatchPiece piece, LayerWeights weights, int layer, float* queries, float* keys, float* values)
@@ -37,16 +37,25 @@ internal sealed unsafe class HeadsWork(WorkerPool pool, ModelShape shape, Rotary
 
     protected override void RunToken(int token)
     {
-        float* query = _queries + ((nint)token * shape.QueryWidth), key = _keys + ((nint)token * shape.KvWidth), value = _values + ((nint)token * shape.KvWidth);
-        AddBias(query, _weights!.QueryBias, shape.QueryWidth);
-        AddBias(key, _weights.KeyBias, shape.KvWidth);
+        float* key = _keys + ((nint)token * shape.KvWidth), value = _values + ((nint)token * shape.KvWidth);
+        if (_queries is not null)
+        {
+            FinishQuery(token, _queries + ((nint)token * shape.QueryWidth));
+        }
+
+        AddBias(key, _weights!.KeyBias, shape.KvWidth);
         AddBias(value, _weights.ValueBias, shape.KvWidth);
-        NormHeads(query, _weights.QueryNorm, shape.HeadCount);
         NormHeads(key, _weights.KeyNorm, shape.KvHeadCount);
-        Rotate(query, token, shape.HeadCount);
         Rotate(key, token, shape.KvHeadCount);
-        Scale.Run(query, shape.QueryWidth, _queryScale, query);
         Store(token, key, value);
+    }
+
+    private void FinishQuery(int token, float* query)
+    {
+        AddBias(query, _weights!.QueryBias, shape.QueryWidth);
+        NormHeads(query, _weights.QueryNorm, shape.HeadCount);
+        Rotate(query, token, shape.HeadCount);
+        Scale.Run(query, shape.QueryWidth, _queryScale, query);
     }
 
     private static void AddBias(float* row, AlignedBuffer? bias, int width)

@@ -131,6 +131,27 @@ public sealed unsafe class LayerRangeExecutor : IDisposable
         }
     }
 
+    /// <summary>
+    /// Stores the keys and values of layer 0 for positions behind a sequence's end: they depend on token and position alone, so they need not come from elsewhere. Bit for bit what
+    /// <see cref="Forward"/> stores. The sequence gets no longer.
+    /// </summary>
+    /// <param name="sequence">Sequence with room for the positions.</param>
+    /// <param name="firstPosition">First position.</param>
+    /// <param name="ids">Their token ids, at most as many as a batch has.</param>
+    internal void StoreFirstLayer(KvCache sequence, int firstPosition, ReadOnlySpan<int> ids)
+    {
+        float[] hidden = new float[ids.Length * Shape.HiddenSize];
+        Embed(ids, hidden);
+        fixed (float* rows = hidden)
+        {
+            _piece.Clear();
+            _piece.Add(sequence, firstPosition, ids.Length);
+            _layer.Prepare(_piece);
+            _layer.StoreKeysValues(0, _weights.Layer(0), _piece, rows);
+            _piece.Clear();
+        }
+    }
+
     /// <summary>Final norm and head.</summary>
     /// <param name="hidden">Hidden states after the last layer, <c>[n, HiddenSize]</c>; only the rows whose logits are wanted.</param>
     /// <param name="logits">Output, <c>[n, VocabularySize]</c>.</param>

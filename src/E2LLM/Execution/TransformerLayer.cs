@@ -61,6 +61,15 @@ internal sealed unsafe class TransformerLayer : IDisposable
         _residual.Run(b.Projected, x, n);
     }
 
+    /// <summary>The beginning of <see cref="Forward"/>: stores the layer's keys and values, and leaves the rest. Bit for bit what that stores.</summary>
+    internal void StoreKeysValues(int layer, LayerWeights w, BatchPiece piece, float* x)
+    {
+        ExecutionBuffers b = _buffers;
+        _norm.Run(x, w.AttentionNorm, b.Normed, piece.TokenCount);
+        _multiply.Add(w.Key, b.Keys).Add(w.Value, b.Values).Run(b.Normed, piece.TokenCount);
+        _heads.Run(piece, w, layer, null, b.Keys, b.Values);
+    }
+
     /// <summary>Final norm and head: <c>logits[t] = head * norm(x[t])</c>.</summary>
     /// <param name="w">Weights that hold the head.</param>
     /// <param name="x">Hidden states, <c>[tokens][HiddenSize]</c>.</param>

@@ -130,7 +130,13 @@ public sealed class Replica : IAsyncDisposable
 
     /// <summary>Where another replica is to send keys and values for a sequence of this one.</summary>
     internal IReadOnlyList<KvTarget> TargetsFor(ReplicaSequence sequence) =>
-        [.. Plan.Stages.Select(stage => new KvTarget(stage.Device, Session, sequence.Id, RoleOf(stage)))];
+        [.. Plan.Stages.Select((stage, i) => new KvTarget(stage.Device, Session, sequence.Id, RoleOf(stage), sequence.HeldCounts[i]))];
+
+    /// <summary>Whether all stages know to move a part of a prompt's keys and values only (wire format 1.2).</summary>
+    internal bool MovesParts => _stages.All(stage => stage.Welcome.Minor >= 2);
+
+    /// <summary>Whether stages of this replica compute layer 0 of what they import.</summary>
+    internal bool ComputesFirstLayer => _options.ComputesFirstLayer;
 
     /// <summary>
     /// Opens a sequence on all stages; the caller has admission for it, which passes to the sequence. Closed by <see cref="Close"/>, by the caller.

@@ -21,6 +21,12 @@ public sealed record ReplicaOptions
     public string? KvCodec { get; init; }
 
     /// <summary>
+    /// Whether keys and values of layer 0, which depend on token and position alone, are computed where they are needed instead of sent: saves one part in as many as the model has layers of what moves, for about a
+    /// thousandth of the work of reading the prompt. Of use where the link is slower than the prefill (benchmarks/KV_TRANSFER.md says below which rate). Set it on decode and mixed replicas. With a lossy codec layer 0 is exact then. Default false.
+    /// </summary>
+    public bool ComputesFirstLayer { get; init; }
+
+    /// <summary>
     /// Tokens in a step at most: the chunk in which prompts are read. Smaller ones fill a pipeline sooner, larger ones waste less. Default 128; 1 to 65,536.
     /// Never more than what the smallest stage takes.
     /// </summary>

@@ -210,14 +210,14 @@ public sealed class StageHost : IAsyncDisposable
     }
 
     /// <summary>What a message about a sequence's prompt says of itself, for the layers that are sent or expected.</summary>
-    internal KvTransferHeader MessageHeader(ulong transferId, LayerRange layers, SequenceOpenMessage open) => new()
+    internal KvTransferHeader MessageHeader(ulong transferId, LayerRange layers, SequenceOpenMessage open, int firstPosition) => new()
     {
         TransferId = transferId,
         ModelHash = Model.Hash,
         TokenPrefixHash = open.TokenHash,
         Layers = layers,
-        FirstPosition = 0,
-        PositionCount = open.PromptTokenCount,
+        FirstPosition = firstPosition,
+        PositionCount = open.PromptTokenCount - firstPosition,
         KvHeadCount = Executor.KvPool.Layout.KvHeadCount,
         HeadDim = Executor.KvPool.Layout.HeadDim,
         ElementType = Executor.KvPool.Layout.ElementType,

@@ -20,8 +20,10 @@ public sealed class EveryCutTests : IDisposable
 
     public void Dispose() => file.Dispose();
 
-    [Fact]
-    public async Task Serve_EveryPairOfCuts_GivesTheTokensOfOneProcess()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Serve_EveryPairOfCuts_GivesTheTokensOfOneProcess(bool computesFirstLayer)
     {
         ServingRequest[] requests =
         [
@@ -29,7 +31,7 @@ public sealed class EveryCutTests : IDisposable
         ];
         List<int>[] expected = Expected(requests);
         int[][] cuts = [[], .. Enumerable.Range(1, 7).Select(i => new[] { i })];
-        await using var cluster = Cluster(chunk: 24);
+        await using var cluster = Cluster(chunk: 24, computesFirstLayer);
         for (int i = 0; i < cuts.Length; i++)
         {
             cluster.Add($"p{i}-", ReplicaRole.Prefill, cuts[i], range => Executor(cluster, range, threads: 1));
@@ -122,7 +124,7 @@ public sealed class EveryCutTests : IDisposable
         PromptIds = [.. Enumerable.Range(0, length).Select(i => ((i * 13) + (salt * 7)) % Shape.VocabularySize)], MaxTokenCount = tokens,
     };
 
-    private MemoryCluster Cluster(int chunk) => new() { Model = ModelIdentityReader.Read(file), ChunkTokenCount = chunk };
+    private MemoryCluster Cluster(int chunk, bool computesFirstLayer = false) => new() { Model = ModelIdentityReader.Read(file), ChunkTokenCount = chunk, ComputesFirstLayer = computesFirstLayer };
 
     private List<int>[] Expected(ServingRequest[] requests)
     {

@@ -21,11 +21,13 @@ internal sealed class MemoryCluster : IAsyncDisposable
 
     public ConnectionOptions Connections { get; init; } = new() { PeerTimeout = TimeSpan.FromSeconds(20) };
 
-    public ReplicaOptions Options => new() { Connections = Connections, KvElementType = KvElementType.F32, ChunkTokenCount = ChunkTokenCount, MaxSequenceCount = MaxSequenceCount };
+    public ReplicaOptions Options => new() { Connections = Connections, KvElementType = KvElementType.F32, ChunkTokenCount = ChunkTokenCount, MaxSequenceCount = MaxSequenceCount, ComputesFirstLayer = ComputesFirstLayer };
 
     public int ChunkTokenCount { get; init; } = 16;
 
     public int? MaxSequenceCount { get; init; }
+
+    public bool ComputesFirstLayer { get; init; }
 
     public Func<StageHostOptions, StageHostOptions> HostOptions { get; init; } = options => options;
 

@@ -52,8 +52,35 @@ public sealed class NextTurnTests
         {
             (_, RequestReport report) = await ServeAsync(dispatcher, prompt, 20);
             Assert.Equal(round == 0 ? 0 : (length - 1) / 64 * 64, report.ReusedPromptTokenCount);
-            Assert.Equal(length * 8L * 2 * 8 * 4, report.KvTransferBytes);
+
+            // The decode replica kept the prompt's whole pages too: only the rest moves.
+            Assert.Equal((length - report.ReusedPromptTokenCount) * 8L * 2 * 8 * 4, report.KvTransferBytes);
         }
+    }
+
+    [Fact]
+    public async Task Serve_DecodeStagesThatKeepDifferentMuch_EachGetsWhatItLacks()
+    {
+        // The last stage has little memory: another prompt drives out what it kept, and the prefill replica has forgotten other prompts than the decode replica has.
+        await using var cluster = new MemoryCluster { ChunkTokenCount = 50 };
+        ReplicaPlan prefill = cluster.Add("p", ReplicaRole.Prefill, [2, 5], range => new ToyExecutor(8, range, range.Start == 2 ? 7 : 64));
+        ReplicaPlan decode = cluster.Add("d", ReplicaRole.Decode, [3], range => new ToyExecutor(8, range, range.Start == 3 ? 8 : 64));
+        await using (Dispatcher dispatcher = await cluster.DispatchAsync(new DispatcherOptions { NextTurnTokenCount = 0 }, prefill, decode))
+        {
+            var seen = new HashSet<long>();
+            for (int round = 0; round < 8; round++)
+            {
+                seen.Add((await ServeAsync(dispatcher, Tokens(400, 1), 10)).Report.KvTransferBytes);
+                await ServeAsync(dispatcher, Tokens(60 + (round * 30), 10 + round), 5);
+            }
+
+            long layer = 2 * 8 * 4, whole = 400 * 8 * layer, least = 16 * 8 * layer;
+            Assert.Contains(whole, seen);
+            Assert.Contains(seen, bytes => bytes > least && bytes < whole);
+            Assert.All(seen, bytes => Assert.InRange(bytes, least, whole));
+        }
+
+        await cluster.AssertEmptyAsync();
     }
 
     [Fact]

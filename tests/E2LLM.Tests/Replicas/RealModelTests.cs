@@ -14,9 +14,12 @@ namespace E2LLM.Tests.Replicas;
 public sealed class RealModelTests
 {
     [Theory]
-    [InlineData("q8_0", KvElementType.F16)]
-    [InlineData("f32", KvElementType.F32)]
-    public async Task Serve_OwnModel_GivesTheTokensOfOneProcess(string type, KvElementType kv)
+    [InlineData("q8_0", KvElementType.F16, false)]
+    [InlineData("q8_0", KvElementType.F16, true)]
+    [InlineData("q8_0", KvElementType.Q8_0, true)]
+    [InlineData("f32", KvElementType.F32, false)]
+    [InlineData("f32", KvElementType.BF16, true)]
+    public async Task Serve_OwnModel_GivesTheTokensOfOneProcess(string type, KvElementType kv, bool computesFirstLayer)
     {
         using GgufFile file = GgufFile.Open(TestModel.OwnModel(type));
         ModelIdentity model = ModelIdentityReader.Read(file);
@@ -26,7 +29,7 @@ public sealed class RealModelTests
         ReplicaPlan prefill = cluster.Add("p", ReplicaRole.Prefill, [1], Executor);
         ReplicaPlan decode = cluster.Add("d", ReplicaRole.Decode, [layers / 2, layers - 1], Executor);
         await using Dispatcher dispatcher = new(await Task.WhenAll(new[] { prefill, decode }.Select(plan =>
-            Replica.ConnectAsync(plan, model, cluster.ConnectAsync, cluster.Options with { KvElementType = kv }))));
+            Replica.ConnectAsync(plan, model, cluster.ConnectAsync, cluster.Options with { KvElementType = kv, ComputesFirstLayer = computesFirstLayer }))));
         using var whole = new TestModel(TestModel.OwnModel(type), executorOptions);
         JsonElement golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(Repository.PathOf("samples/models"), "golden.json"))).RootElement;
         ServingRequest[] requests = [.. golden.GetProperty("cases").EnumerateArray().Take(6).SelectMany((item, i) => new[]

@@ -19,7 +19,8 @@ public sealed class RecordedMetricsTests
             Assert.Equal(6, (await DispatcherTests.CollectAsync(dispatcher.Serve(DispatcherTests.Request(130, 6)))).Count);
             foreach ((string device, int layers) in new[] { ("mt1-d0", 3), ("mt1-d1", 5) })
             {
-                Assert.Equal(round * 130 * layers * 64.0, log.Of(Telemetry.KvTransferBytes, device).Sum());
+                // The second time only the two tokens move that no kept page holds.
+                Assert.Equal((130 + (2 * (round - 1))) * layers * 64.0, log.Of(Telemetry.KvTransferBytes, device).Sum());
                 Assert.Equal(round, log.Of(Telemetry.KvTransferDuration, device).Length);
                 Assert.All(log.Of(Telemetry.KvTransferDuration, device), seconds => Assert.InRange(seconds, 0, 60));
 

@@ -50,6 +50,9 @@ internal sealed class ToyExecutor : IStageExecutor, IDisposable
     /// <summary>Tokens computed.</summary>
     public int TokenCount { get; private set; }
 
+    /// <summary>Tokens whose layer 0 was computed instead of moved.</summary>
+    public int FirstLayerTokenCount { get; private set; }
+
     public void Embed(ReadOnlySpan<int> ids, Span<float> hidden)
     {
         for (int i = 0; i < ids.Length; i++)
@@ -122,6 +125,25 @@ internal sealed class ToyExecutor : IStageExecutor, IDisposable
             {
                 x[j] = (x[j] + sum + (j * layer)) % 109;
             }
+        }
+    }
+
+    public void StoreFirstLayer(KvCache sequence, int firstPosition, ReadOnlySpan<int> ids)
+    {
+        FirstLayerTokenCount += ids.Length;
+        float[] hidden = new float[ids.Length * 8];
+        Embed(ids, hidden);
+        Span<float> key = stackalloc float[8], value = stackalloc float[8];
+        for (int t = 0; t < ids.Length; t++)
+        {
+            for (int j = 0; j < 8; j++)
+            {
+                key[j] = ((hidden[(t * 8) + j] * 3) + firstPosition + t) % 103;
+                value[j] = ((hidden[(t * 8) + 7 - j] * 5) + j) % 107;
+            }
+
+            sequence.WriteKeys(0, firstPosition + t, 1, MemoryMarshal.AsBytes(key));
+            sequence.WriteValues(0, firstPosition + t, 1, MemoryMarshal.AsBytes(value));
         }
     }
 

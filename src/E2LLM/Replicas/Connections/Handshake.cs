@@ -90,15 +90,25 @@ internal readonly record struct StageRole(LayerRange Layers, bool HasEmbedding, 
 /// <summary>Answer to a hello that was accepted.</summary>
 internal readonly record struct WelcomeMessage(string Name, ulong Nonce, int BlockTokenCount, int BlockCount, int MaxBatchTokenCount, ulong Codecs)
 {
-    public void Write(HeaderWriter writer) => writer
-        .String(Name).UInt64(Nonce).Int32(BlockTokenCount).Int32(BlockCount).Int32(MaxBatchTokenCount).UInt64(Codecs);
+    /// <summary>Newest minor version that the sender understands; 1 from senders that do not say.</summary>
+    public byte Minor { get; init; } = Frame.VersionMinor;
+
+    public OutgoingFrame ToFrame()
+    {
+        HeaderWriter writer = new HeaderWriter()
+            .String(Name).UInt64(Nonce).Int32(BlockTokenCount).Int32(BlockCount).Int32(MaxBatchTokenCount).UInt64(Codecs).Byte(Minor);
+        return OutgoingFrame.WithoutPayload(FrameKind.Welcome, writer.ToArray()) with { Minor = 2 };
+    }
 
     public static WelcomeMessage Read(in Frame frame)
     {
         var reader = new HeaderReader(KvMessages.Contiguous(frame.Header), frame.HeaderOffset);
         var message = new WelcomeMessage(
             reader.String("name"), reader.UInt64("nonce"), reader.Int32("blockTokenCount", 1), reader.Int32("blockCount"),
-            reader.Int32("maxBatchTokenCount", 1), reader.UInt64("codecs"));
+            reader.Int32("maxBatchTokenCount", 1), reader.UInt64("codecs"))
+        {
+            Minor = frame.Minor > 1 ? reader.Byte("versionMinor") : (byte)1,
+        };
         reader.End(frame.Minor);
         KvMessages.NoPayload(frame);
         return message;

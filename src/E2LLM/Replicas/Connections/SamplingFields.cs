@@ -38,11 +38,11 @@ internal static class SamplingFields
         return Checked(options, at);
     }
 
-    /// <summary>A frame whose payload is token ids, then pairs of token id and bias by id, then page keys.</summary>
+    /// <summary>A frame whose payload is token ids, then pairs of token id and bias by id, then page keys, then more token ids.</summary>
     public static OutgoingFrame Frame(
-        FrameKind kind, HeaderWriter header, IReadOnlyList<int> tokens, IReadOnlyDictionary<int, float> bias, IReadOnlyList<PageKey> pages)
+        FrameKind kind, HeaderWriter header, IReadOnlyList<int> tokens, IReadOnlyDictionary<int, float> bias, IReadOnlyList<PageKey> pages, ReadOnlySpan<int> last)
     {
-        int bytes = checked((tokens.Count * sizeof(int)) + (bias.Count * BiasBytes) + (pages.Count * PageKey.ByteCount)), at = 0;
+        int bytes = checked(((tokens.Count + last.Length) * sizeof(int)) + (bias.Count * BiasBytes) + (pages.Count * PageKey.ByteCount)), at = 0;
         if (bytes == 0)
         {
             return OutgoingFrame.WithoutPayload(kind, header.ToArray());
@@ -66,6 +66,12 @@ internal static class SamplingFields
         {
             page.Write(payload.AsSpan(at));
             at += PageKey.ByteCount;
+        }
+
+        foreach (int token in last)
+        {
+            BinaryPrimitives.WriteInt32LittleEndian(payload.AsSpan(at), token);
+            at += sizeof(int);
         }
 
         return OutgoingFrame.WithRented(kind, header.ToArray(), payload, bytes);

@@ -5,7 +5,12 @@ using E2LLM.Transfer;
 namespace E2LLM.Replicas.Connections;
 
 /// <summary>A decode stage that gets some layers of a sequence's keys and values.</summary>
-internal readonly record struct KvTarget(string Peer, ulong Session, ulong Sequence, StageRole Role);
+/// <param name="Peer">Its name.</param>
+/// <param name="Session">Session there.</param>
+/// <param name="Sequence">Number of the sequence there.</param>
+/// <param name="Role">What it holds.</param>
+/// <param name="FirstPosition">Positions before this one it has already. Since version 1.2.</param>
+internal readonly record struct KvTarget(string Peer, ulong Session, ulong Sequence, StageRole Role, int FirstPosition = 0);
 
 /// <summary>Starts a sequence on every stage of a replica; travels down the chain before the sequence's first step.</summary>
 internal sealed record SequenceOpenMessage
@@ -43,7 +48,22 @@ internal sealed record SequenceOpenMessage
     /// <summary>Trace that the stages' activities belong to (W3C traceparent); null where nobody traces. Since version 1.1.</summary>
     public string? TraceParent { get; init; }
 
-    /// <summary>The frame; its payload, recent tokens, logit bias and page keys, is empty for most.</summary>
+    /// <summary>Whether a stage that imports may begin with pages that it kept; says how many in its answer, and gets the rest. Since version 1.2.</summary>
+    public bool AdoptsPages { get; init; }
+
+    /// <summary>Whether layer 0 does not move: the stage that imports it computes it. Since version 1.2.</summary>
+    public bool ComputesFirstLayer { get; init; }
+
+    /// <summary>Ids of the prompt, for the stage that computes layer 0; none for others. Since version 1.2.</summary>
+    public int[] PromptIds { get; init; } = [];
+
+    /// <summary>Pages that a stage may begin with; not all where it imports, so that there is a message to wait for.</summary>
+    public IEnumerable<PageKey> PagesToAdopt => !Imports ? Pages : AdoptsPages ? Pages.Take((PromptTokenCount - 1) / PageKey.TokenCount) : [];
+
+    /// <summary>Those of some layers that move from stage to stage.</summary>
+    public LayerRange Moved(LayerRange layers) => ComputesFirstLayer && layers.Contains(0) ? new LayerRange(1, layers.End) : layers;
+
+    /// <summary>The frame; its payload, recent tokens, logit bias, page keys and prompt ids, is empty for most.</summary>
     public OutgoingFrame ToFrame()
     {
         var writer = new HeaderWriter();
@@ -56,12 +76,22 @@ internal sealed record SequenceOpenMessage
                 .Int32(target.Role.Layers.Start).Int32(target.Role.Layers.End).Byte((byte)((target.Role.HasEmbedding ? 1 : 0) | (target.Role.HasHead ? 2 : 0)));
         }
 
-        if (TraceParent is not null)
+        byte minor = (byte)(AdoptsPages || ComputesFirstLayer || Targets.Any(target => target.FirstPosition > 0) ? 2 : TraceParent is not null ? 1 : 0);
+        if (minor > 0)
         {
-            writer.String(TraceParent);
+            writer.String(TraceParent ?? "");
         }
 
-        return SamplingFields.Frame(FrameKind.SequenceOpen, writer, RecentTokens, Sampling.LogitBias, Pages) with { Minor = (byte)(TraceParent is null ? 0 : 1) };
+        if (minor > 1)
+        {
+            writer.Byte((byte)((AdoptsPages ? 1 : 0) | (ComputesFirstLayer ? 2 : 0))).Int32(PromptIds.Length);
+            foreach (KvTarget target in Targets)
+            {
+                writer.Int32(target.FirstPosition);
+            }
+        }
+
+        return SamplingFields.Frame(FrameKind.SequenceOpen, writer, RecentTokens, Sampling.LogitBias, Pages, PromptIds) with { Minor = minor };
     }
 
     public static SequenceOpenMessage Read(in Frame frame)
@@ -89,12 +119,44 @@ internal sealed record SequenceOpenMessage
         }
 
         string? trace = ReadTrace(ref reader, frame.Minor);
+        byte moves = 0;
+        int idCount = 0;
+        if (frame.Minor > 1 && reader.RemainingBytes > 0)
+        {
+            at = reader.Offset;
+            moves = reader.Byte("moves");
+            idCount = reader.Int32("promptIdCount", 0, prompt);
+            if (moves > 3 || (idCount != 0 && idCount != prompt))
+            {
+                throw new KvTransferException("moves", at, $"moves is {moves} (expected 0 to 3) with {idCount} ids (expected none or {prompt}).");
+            }
+
+            for (int i = 0; i < count; i++)
+            {
+                targets[i] = targets[i] with { FirstPosition = reader.Int32("firstPosition", 0, Math.Max(prompt - 1, 0)) };
+            }
+        }
+
         reader.End(frame.Minor);
         (int[] recent, sampling, long read) = SamplingFields.ReadPayload(frame, sampling, known, recentCount, biasCount);
+        long idBytes = (long)idCount * sizeof(int), pageBytes = frame.Payload.Length - read - idBytes;
+        if (pageBytes < 0)
+        {
+            throw new KvTransferException("payloadBytes", frame.Offset + 12, $"{idCount} prompt ids take {idBytes} bytes; {frame.Payload.Length - read} are left.");
+        }
+
+        int[] ids = new int[idCount];
+        ReadOnlySpan<byte> idSpan = KvMessages.Contiguous(frame.Payload.Slice(read + pageBytes));
+        for (int i = 0; i < ids.Length; i++)
+        {
+            ids[i] = System.Buffers.Binary.BinaryPrimitives.ReadInt32LittleEndian(idSpan[(i * sizeof(int))..]);
+        }
+
         return new SequenceOpenMessage
         {
             Sequence = sequence, CapacityTokenCount = capacity, PromptTokenCount = prompt, Imports = imports, TokenHash = hash, Sampling = sampling, Targets = targets,
-            KnownTokenCount = known, RecentTokens = recent, TraceParent = trace, Pages = PageKeys.Read(frame with { Payload = frame.Payload.Slice(read) }, capacity),
+            KnownTokenCount = known, RecentTokens = recent, TraceParent = trace, Pages = PageKeys.Read(frame with { Payload = frame.Payload.Slice(read, pageBytes) }, capacity),
+            AdoptsPages = (moves & 1) != 0, ComputesFirstLayer = (moves & 2) != 0, PromptIds = ids,
         };
     }
 
@@ -107,7 +169,7 @@ internal sealed record SequenceOpenMessage
 
         long at = reader.Offset;
         string trace = reader.String("traceParent", 64);
-        return System.Diagnostics.ActivityContext.TryParse(trace, null, out _)
+        return trace.Length == 0 && minor > 1 ? null : System.Diagnostics.ActivityContext.TryParse(trace, null, out _)
             ? trace
             : throw new KvTransferException("traceParent", at, "traceParent is no W3C trace context.");
     }

@@ -29,6 +29,12 @@ internal interface IStageExecutor
     /// <summary>Runs the stage's layers over the batch, in place; appends keys and values and extends the sequences.</summary>
     void Forward(ReadOnlySpan<StageSlice> batch, Span<float> hidden, CancellationToken cancellationToken);
 
+    /// <summary>
+    /// Stores keys and values of layer 0, which depend on token and position alone, for positions behind the sequence's end; only where the stage has embedding and layer 0. At most
+    /// <see cref="FirstLayer.ChunkTokenCount"/> tokens.
+    /// </summary>
+    void StoreFirstLayer(KvCache sequence, int firstPosition, ReadOnlySpan<int> ids);
+
     /// <summary>Hidden states <c>[n, HiddenSize]</c> to logits <c>[n, VocabularySize]</c>.</summary>
     void ComputeLogits(ReadOnlySpan<float> hidden, Span<float> logits);
 }

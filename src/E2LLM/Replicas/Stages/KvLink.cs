@@ -32,15 +32,15 @@ internal sealed class KvLink : IAsyncDisposable
     /// <summary>Whether the link broke: a new one is needed for the next sequence.</summary>
     public bool IsOver => _running.IsCompleted;
 
-    /// <summary>Queues positions that are complete. Called on the stage loop.</summary>
-    public void Send(StageSequence sequence, KvTarget target, int layer, int firstPosition, int count)
+    /// <summary>Queues positions that are complete, the first ones of their message where it <paramref name="begins"/>. Called on the stage loop.</summary>
+    public void Send(StageSequence sequence, KvTarget target, int layer, int firstPosition, int count, bool begins)
     {
-        if (firstPosition == 0 && layer == LayersFor(target).Start)
+        if (begins)
         {
             _pending[target.Sequence] = new Pending(sequence);
         }
 
-        if (!_chunks.Writer.TryWrite(new Chunk(sequence, target, layer, firstPosition, count)))
+        if (!_chunks.Writer.TryWrite(new Chunk(sequence, target, layer, firstPosition, count, begins)))
         {
             Fail(FaultCode.PeerLost, target.Sequence, "the link is closed.");
         }
@@ -101,11 +101,11 @@ internal sealed class KvLink : IAsyncDisposable
             return;
         }
 
-        LayerRange layers = LayersFor(chunk.Target);
+        LayerRange layers = chunk.Sequence.Open.Moved(chunk.Target.Role.Layers.Intersect(_session.Host.Executor.Role.Layers));
         var header = new HeaderWriter();
-        if (chunk.FirstPosition == 0 && chunk.Layer == layers.Start)
+        if (chunk.Begins)
         {
-            KvMessages.Write(header, _session.Host.MessageHeader(chunk.Target.Sequence, layers, chunk.Sequence.Open));
+            KvMessages.Write(header, _session.Host.MessageHeader(chunk.Target.Sequence, layers, chunk.Sequence.Open, chunk.FirstPosition));
             connection.Send(FrameKind.KvBegin, header);
         }
 
@@ -136,8 +136,6 @@ internal sealed class KvLink : IAsyncDisposable
             connection.Send(FrameKind.KvEnd, header);
         }
     }
-
-    private LayerRange LayersFor(KvTarget target) => target.Role.Layers.Intersect(_session.Host.Executor.Role.Layers);
 
     private bool SendSlice(PeerConnection connection, Chunk chunk, Pending pending, KvPart part, int first, int count) => chunk.Sequence.TryUse(
         (Link: this, Connection: connection, Pending: pending, Id: chunk.Target.Sequence, chunk.Layer, Part: part, First: first, Count: count, End: chunk.Sequence.Open.PromptTokenCount),
@@ -184,7 +182,7 @@ internal sealed class KvLink : IAsyncDisposable
         }
     }
 
-    private readonly record struct Chunk(StageSequence Sequence, KvTarget Target, int Layer, int FirstPosition, int Count);
+    private readonly record struct Chunk(StageSequence Sequence, KvTarget Target, int Layer, int FirstPosition, int Count, bool Begins);
 
     private sealed class Pending(StageSequence sequence)
     {

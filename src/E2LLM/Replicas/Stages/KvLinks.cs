@@ -29,17 +29,20 @@ internal sealed class KvLinks
             LayerRange ready = afterwards ? own : new LayerRange(layer, layer + 1);
             foreach (KvTarget target in sequences[i].Open.Targets)
             {
-                LayerRange wanted = target.Role.Layers.Intersect(own);
+                LayerRange wanted = sequences[i].Open.Moved(target.Role.Layers.Intersect(own));
                 if (wanted.Count == 0 && first == 0 && ready.Contains(own.Start))
                 {
                     // Nothing of ours for this one: confirmed by having nothing to send.
                     session.TargetConfirmed(sequences[i], 0);
                 }
 
+                // What the target holds already stays here.
+                int from = Math.Max(first, target.FirstPosition);
                 LayerRange sent = wanted.Intersect(ready);
-                for (int next = sent.Start; next < sent.End; next++)
+                for (int next = sent.Start; next < sent.End && from < end; next++)
                 {
-                    LinkTo(session, target, canBeNew: first == 0 && next == wanted.Start).Send(sequences[i], target, next, first, end - first);
+                    bool begins = from == target.FirstPosition && next == wanted.Start;
+                    LinkTo(session, target, canBeNew: begins).Send(sequences[i], target, next, from, end - from, begins);
                 }
             }
         }

@@ -44,5 +44,7 @@ internal sealed class LayerRangeStageExecutor(LayerRangeExecutor executor) : ISt
         Array.Clear(_slices);
     }
 
+    public void StoreFirstLayer(KvCache sequence, int firstPosition, ReadOnlySpan<int> ids) => executor.StoreFirstLayer(sequence, firstPosition, ids);
+
     public void ComputeLogits(ReadOnlySpan<float> hidden, Span<float> logits) => executor.ComputeLogits(hidden, logits);
 }

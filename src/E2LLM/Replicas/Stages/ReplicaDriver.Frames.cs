@@ -23,7 +23,7 @@ internal sealed partial class ReplicaDriver
 
                 break;
             case FrameKind.SequenceOpened or FrameKind.KvApplied or FrameKind.KvSent or FrameKind.SequenceClose:
-                OnSequence(frame.Kind, SequenceMessage.Read(frame));
+                OnSequence(stage, frame.Kind, SequenceMessage.Read(frame));
                 break;
             case FrameKind.Fault:
                 OnFault(stage, FaultMessage.Read(frame));
@@ -33,7 +33,7 @@ internal sealed partial class ReplicaDriver
         }
     }
 
-    private void OnSequence(FrameKind kind, SequenceMessage message)
+    private void OnSequence(int stage, FrameKind kind, SequenceMessage message)
     {
         lock (_gate)
         {
@@ -45,12 +45,13 @@ internal sealed partial class ReplicaDriver
             switch (kind)
             {
                 case FrameKind.SequenceOpened:
-                    sequence.OpenedAt(message.Count);
+                    sequence.OpenedAt(stage, message.Count);
                     break;
                 case FrameKind.KvApplied:
-                    if (message.Count != (ulong)sequence.Open.PromptTokenCount)
+                    int expected = sequence.Open.PromptTokenCount - sequence.HeldCounts[stage];
+                    if (message.Count != (ulong)expected)
                     {
-                        sequence.Fail(new SequenceFailedException(plan.Name, -1, isRetryable: true, $"{message.Count} positions were applied; expected {sequence.Open.PromptTokenCount}."));
+                        sequence.Fail(new SequenceFailedException(plan.Name, stage, isRetryable: true, $"{message.Count} positions were applied; expected {expected}."));
                         break;
                     }
 

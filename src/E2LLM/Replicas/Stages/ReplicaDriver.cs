@@ -103,6 +103,9 @@ internal sealed partial class ReplicaDriver(ReplicaPlan plan, ReplicaOptions opt
                 KnownTokenCount = start.Prompt.Count,
                 RecentTokens = start.Sampling.HasPenalties ? [.. start.Prompt.TakeLast(start.Sampling.PenaltyWindow)] : [],
                 Targets = start.Targets,
+                AdoptsPages = start.AdoptsPages,
+                ComputesFirstLayer = start.ComputesFirstLayer,
+                PromptIds = start.Imports && start.ComputesFirstLayer ? [.. start.Prompt] : [],
             };
             var scheduled = new ScheduledSequence(start.Prompt, start.Imports ? start.Prompt.Count : 0);
             sequence = new ReplicaSequence(open, scheduled, start.MaxNewTokenCount, start.EndsAt, blocks, plan.Stages.Count, options.TokenBufferCount);

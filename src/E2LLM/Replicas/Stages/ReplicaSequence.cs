@@ -3,6 +3,7 @@ using E2LLM.KvCaching;
 using E2LLM.Replicas.Connections;
 using E2LLM.Sampling;
 using E2LLM.Scheduling;
+using E2LLM.Transfer;
 
 namespace E2LLM.Replicas.Stages;
 
@@ -18,6 +19,7 @@ internal sealed class ReplicaSequence
         Open = open;
         Pages = [.. open.Pages];
         ReusedTokenCount = int.MaxValue;
+        HeldCounts = new int[stageCount];
         Scheduled = scheduled;
         RemainingTokenCount = maxNewTokenCount;
         EndsAt = endsAt;
@@ -47,6 +49,9 @@ internal sealed class ReplicaSequence
 
     /// <summary>Positions that every stage kept from earlier sequences: the first step begins behind them.</summary>
     public int ReusedTokenCount { get; private set; }
+
+    /// <summary>Positions that each stage kept.</summary>
+    public int[] HeldCounts { get; }
 
     /// <summary>Whether its pages are worth keeping: nothing went wrong with its numbers.</summary>
     public bool IsSound { get; set; } = true;
@@ -78,9 +83,16 @@ internal sealed class ReplicaSequence
     public ChannelReader<TokenChoice> Sampled => _sampled.Reader;
 
     /// <summary>A stage has room and holds so many positions already.</summary>
-    public void OpenedAt(ulong heldTokenCount)
+    /// <exception cref="KvTransferException">The stage says that it holds more than there is.</exception>
+    public void OpenedAt(int stage, ulong heldTokenCount)
     {
-        ReusedTokenCount = (int)Math.Min((ulong)ReusedTokenCount, heldTokenCount);
+        if (heldTokenCount > (ulong)(Open.Imports ? Open.PromptTokenCount - 1 : Open.CapacityTokenCount))
+        {
+            throw new KvTransferException("count", 0, $"A stage says that it holds {heldTokenCount} positions of a sequence of {Open.CapacityTokenCount}, {Open.PromptTokenCount} of them to be imported.");
+        }
+
+        HeldCounts[stage] = (int)heldTokenCount;
+        ReusedTokenCount = Math.Min(ReusedTokenCount, HeldCounts[stage]);
         if (--AwaitedOpenCount > 0)
         {
             return;

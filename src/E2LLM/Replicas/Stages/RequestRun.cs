@@ -20,6 +20,11 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
     /// <summary>Whether the prompt is read where the tokens are generated: nothing moves.</summary>
     private bool IsLocal => decode is null || ReferenceEquals(prefill, decode);
 
+    /// <summary>Whether all stages on both sides know to move only what is missing.</summary>
+    private bool MovesParts => prefill.MovesParts && decode!.MovesParts;
+
+    private bool ComputesFirstLayer => decode!.ComputesFirstLayer && MovesParts;
+
     /// <summary>The next token, or null after the last.</summary>
     /// <exception cref="PeerLostException">A replica of this attempt is lost.</exception>
     /// <exception cref="SequenceFailedException">The sequence failed.</exception>
@@ -91,7 +96,7 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
         if (!IsLocal)
         {
             // Room to generate comes first: a prompt is read only when its keys and values have somewhere to go.
-            _decoding = await OpenAsync(decode!, Start(remaining - 1) with { Imports = true, CapacityTokenCount = _promptCount + remaining }, cancellationToken).ConfigureAwait(false);
+            _decoding = await OpenAsync(decode!, Start(remaining - 1) with { Imports = true, CapacityTokenCount = _promptCount + remaining, AdoptsPages = MovesParts, ComputesFirstLayer = ComputesFirstLayer }, cancellationToken).ConfigureAwait(false);
         }
 
         int newTokens = _promptCount - keptTokenCount;
@@ -101,7 +106,7 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
         {
             SequenceStart start = IsLocal
                 ? Start(remaining) with { CapacityTokenCount = _promptCount + remaining }
-                : Start(1) with { CapacityTokenCount = _promptCount, Targets = decode!.TargetsFor(_decoding!) };
+                : Start(1) with { CapacityTokenCount = _promptCount, Targets = decode!.TargetsFor(_decoding!), ComputesFirstLayer = ComputesFirstLayer };
             _prefilling = await OpenAsync(prefill, start, cancellationToken).ConfigureAwait(false);
             int reused = _prefilling.ReusedTokenCount;
             served.Update(report => report with { ReusedPromptTokenCount = reused });

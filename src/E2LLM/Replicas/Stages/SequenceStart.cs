@@ -24,6 +24,12 @@ internal sealed record SequenceStart
     /// <summary>Whether the prompt's keys and values come from another replica.</summary>
     public bool Imports { get; init; }
 
+    /// <summary>Whether stages that import may begin with pages that they kept.</summary>
+    public bool AdoptsPages { get; init; }
+
+    /// <summary>Whether layer 0 is computed where it is imported, instead of moved.</summary>
+    public bool ComputesFirstLayer { get; init; }
+
     /// <summary>Trace that the request belongs to; null where nobody traces.</summary>
     public string? TraceParent { get; init; }
 

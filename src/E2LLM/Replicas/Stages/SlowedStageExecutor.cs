@@ -57,6 +57,13 @@ internal sealed class SlowedStageExecutor(IStageExecutor inner, double slowdown,
         Rest();
     }
 
+    public void StoreFirstLayer(KvCache sequence, int firstPosition, ReadOnlySpan<int> ids)
+    {
+        Begin(CancellationToken.None);
+        inner.StoreFirstLayer(sequence, firstPosition, ids);
+        Rest();
+    }
+
     public void ComputeLogits(ReadOnlySpan<float> hidden, Span<float> logits)
     {
         Begin(CancellationToken.None);

@@ -49,8 +49,7 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
             ? new WelcomeMessage(host.Name, nonce, 1, 0, 1, KvCodecBits.Of(host.Codecs))
             : new WelcomeMessage(
                 host.Name, nonce, host.Executor.KvPool.Layout.BlockTokenCount, host.Executor.KvPool.BlockCount, host.Executor.MaxBatchTokenCount, KvCodecBits.Of(host.Codecs));
-        welcome.Write(header);
-        connection.Send(FrameKind.Welcome, header);
+        connection.Send(welcome.ToFrame());
         connection.UseNonce(DialedPeer.Combine(hello.Nonce, nonce));
         connection.HandOver(hello.Purpose switch
         {

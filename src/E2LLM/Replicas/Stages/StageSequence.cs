@@ -38,6 +38,9 @@ internal sealed class StageSequence : IDisposable
     /// <summary>What penalties look at; null without penalties. Touched on the stage loop.</summary>
     public RecentTokens? Recent { get; }
 
+    /// <summary>Whether layer 0 is still being computed here. Touched on the stage loop.</summary>
+    public bool AwaitsFirstLayer { get; set; }
+
     /// <summary>Whether steps may come: the prompt's keys and values are there, or are computed by the steps themselves.</summary>
     public bool IsReady { get; set; }
 

@@ -83,24 +83,21 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
             return;
         }
 
-        if (_sequences.ContainsKey(open.Sequence))
+        if ((_sequences.ContainsKey(open.Sequence) ? $"Sequence {open.Sequence} is open already." : FirstLayer.Problem(open, _executor.Role)) is { } problem)
         {
-            Break($"Sequence {open.Sequence} is open already.");
+            Break(problem);
             return;
         }
 
-        _next?.SendHere(open.ToFrame());
+        // Only the first stage has use for the prompt's ids.
+        _next?.SendHere((open with { PromptIds = [] }).ToFrame());
         KvCache cache = _executor.KvPool.CreateSequence();
         try
         {
-            if (!open.Imports)
-            {
-                cache.AdoptPrefix(id, [.. open.Pages]);
-            }
-
+            cache.AdoptPrefix(id, [.. open.PagesToAdopt]);
             cache.Reserve(open.CapacityTokenCount);
-            KvImport? import = open.Imports ? new KvImport(cache, host.MessageHeader(open.Sequence, _executor.Role.Layers, open), host.Codecs) : null;
-            var sequence = new StageSequence(open, cache, import) { IsReady = import is null, OpenedAt = host.Connections.TimeProvider.GetTimestamp(), Activity = Telemetry.StartStage(open.TraceParent, host.Name, open.Imports, open.KnownTokenCount) };
+            KvImport? import = open.Imports ? new KvImport(cache, host.MessageHeader(open.Sequence, open.Moved(_executor.Role.Layers), open, cache.Length), host.Codecs) : null;
+            var sequence = new StageSequence(open, cache, import) { IsReady = import is null, AwaitsFirstLayer = FirstLayer.IsComputed(open, _executor.Role), OpenedAt = host.Connections.TimeProvider.GetTimestamp(), Activity = Telemetry.StartStage(open.TraceParent, host.Name, open.Imports, open.KnownTokenCount) };
             _sequences.Add(open.Sequence, sequence);
             if (import is not null)
             {
@@ -108,6 +105,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
             }
 
             Tell(FrameKind.SequenceOpened, open.Sequence, (ulong)cache.Length);
+            FirstLayer.Compute(this, _executor, sequence, cache.Length);
         }
         catch (KvCacheFullException full)
         {
@@ -187,7 +185,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
     /// <summary>All keys and values of an import came: makes them visible and tells the driver.</summary>
     public void Imported(StageSequence sequence)
     {
-        if (_closed || sequence.IsReady || !_sequences.ContainsKey(sequence.Id))
+        if (!Holds(sequence) || sequence.IsReady || sequence.AwaitsFirstLayer)
         {
             return;
         }
@@ -209,6 +207,9 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
             Tell(FrameKind.KvSent, sequence.Id, (ulong)sequence.SentBytes);
         }
     }
+
+    /// <summary>Whether a sequence is still open here.</summary>
+    public bool Holds(StageSequence sequence) => !_closed && _sequences.TryGetValue(sequence.Id, out StageSequence? held) && held == sequence;
 
     /// <summary>Ends the session and tells the driver why.</summary>
     public void Evict(string text)
