@@ -11,8 +11,8 @@ internal sealed unsafe class ExecutionBuffers : IDisposable
     {
         MaxTokenCount = maxTokenCount;
         IEnumerable<LayerWeights> layers = Enumerable.Range(weights.Layers.Start, weights.Layers.Count).Select(weights.Layer);
-        Normed = new ActivationBuffer(
-            maxTokenCount, shape.HiddenSize, layers.SelectMany(layer => new[] { layer.Query, layer.Key, layer.Value, layer.Gate, layer.Up }).Append(weights.Head));
+        Normed = new ActivationBuffer(maxTokenCount, shape.HiddenSize, layers.SelectMany(layer => new[] { layer.Query, layer.Key, layer.Value, layer.Gate, layer.Up }));
+        Final = new ActivationBuffer(maxTokenCount, shape.HiddenSize, [weights.Head]);
         Attended = new ActivationBuffer(maxTokenCount, shape.QueryWidth, layers.Select(layer => layer.AttentionOutput));
         Gated = new ActivationBuffer(maxTokenCount, shape.FeedForwardSize, layers.Select(layer => layer.Down));
         _queries = Rows(shape.QueryWidth);
@@ -27,6 +27,9 @@ internal sealed unsafe class ExecutionBuffers : IDisposable
 
     /// <summary>Normalised hidden states, <c>[tokens][HiddenSize]</c>.</summary>
     internal ActivationBuffer Normed { get; }
+
+    /// <summary>Hidden states normalised for the head, which may be of another type than the layers, <c>[tokens][HiddenSize]</c>.</summary>
+    internal ActivationBuffer Final { get; }
 
     /// <summary>What attention gives, <c>[tokens][QueryWidth]</c>.</summary>
     internal ActivationBuffer Attended { get; }
@@ -52,6 +55,7 @@ internal sealed unsafe class ExecutionBuffers : IDisposable
     public void Dispose()
     {
         Normed.Dispose();
+        Final.Dispose();
         Attended.Dispose();
         Gated.Dispose();
         _queries.Dispose();

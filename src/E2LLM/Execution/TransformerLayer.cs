@@ -77,8 +77,8 @@ internal sealed unsafe class TransformerLayer : IDisposable
     /// <param name="logits"><c>[tokens][VocabularySize]</c>.</param>
     internal void Head(ModelWeights w, float* x, int tokens, float* logits)
     {
-        _norm.Run(x, w.FinalNorm!, _buffers.Normed, tokens);
-        _multiply.Add(w.Head!, logits).Run(_buffers.Normed, tokens);
+        _norm.Run(x, w.FinalNorm!, _buffers.Final, tokens);
+        _multiply.Add(w.Head!, logits).Run(_buffers.Final, tokens);
     }
 
     public void Dispose()

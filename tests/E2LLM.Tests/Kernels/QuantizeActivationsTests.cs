@@ -55,6 +55,21 @@ public sealed unsafe class QuantizeActivationsTests
         }
     }
 
+    [Fact]
+    public void RunVector128_AnyBlocks_EqualsTheWidest()
+    {
+        // Where the widest is wider; elsewhere it is the same code.
+        using var x = new GuardedArray<float>(KernelData.Normal(2048, 3, 5f));
+        using var quants = new GuardedArray<sbyte>(x.Length);
+        using var scales = new GuardedArray<float>(x.Length / 32);
+        using var sums = new GuardedArray<int>(x.Length / 32);
+        QuantizeActivations.RunVector128(x.Pointer, x.Length, quants.Pointer, scales.Pointer, sums.Pointer);
+        (sbyte[] widestQuants, float[] widestScales, int[] widestSums) = Run(32, x, vector: true);
+        Assert.Equal(widestQuants, quants.Span.ToArray());
+        Assert.Equal(widestScales, scales.Span.ToArray());
+        Assert.Equal(widestSums, sums.Span.ToArray());
+    }
+
     private static (sbyte[] Quants, float[] Scales, int[] Sums) Run(int block, GuardedArray<float> x, bool vector)
     {
         using var quants = new GuardedArray<sbyte>(x.Length);
@@ -63,7 +78,7 @@ public sealed unsafe class QuantizeActivationsTests
         using var sums256 = new GuardedArray<short>(block == 32 ? 0 : x.Length / 16);
         if (block == 32 && vector)
         {
-            QuantizeActivations.RunVector128(x.Pointer, x.Length, quants.Pointer, scales.Pointer, sums.Pointer);
+            QuantizeActivations.Run(x.Pointer, x.Length, quants.Pointer, scales.Pointer, sums.Pointer);
         }
         else if (block == 32)
         {

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using E2LLM.Kernels.Lanes;
 
@@ -29,6 +30,7 @@ internal static unsafe class AddTo
     }
 
     /// <summary>The same at a width of the caller's choice: for tests.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void Run<TVector, TLanes>(float* x, int count, float* y)
         where TVector : unmanaged
         where TLanes : IFloatLanes<TVector>

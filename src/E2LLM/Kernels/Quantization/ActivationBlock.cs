@@ -62,4 +62,26 @@ internal static unsafe class ActivationBlock
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static Vector128<int> Round(Vector128<float> value, Vector128<float> inverse) =>
         ((value * inverse) + Vector128.Create(Rounder)).AsInt32() - Vector128.Create(RounderBits);
+
+    /// <summary>The same in sixteen lanes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static Vector512<int> Round(Vector512<float> value, Vector512<float> inverse) =>
+        ((value * inverse) + Vector512.Create(Rounder)).AsInt32() - Vector512.Create(RounderBits);
+
+    /// <summary>The largest magnitude, or NaN where there is one: magnitudes' bits are ordered as they are, and NaN above all of them.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static float Largest(Vector512<float> value)
+    {
+        Vector512<int> bits = value.AsInt32() & Vector512.Create(int.MaxValue);
+        Vector256<int> half = Vector256.Max(bits.GetLower(), bits.GetUpper());
+        Vector128<int> quarter = Vector128.Max(half.GetLower(), half.GetUpper());
+        quarter = Vector128.Max(quarter, Vector128.Shuffle(quarter, Vector128.Create(2, 3, 0, 1)));
+        quarter = Vector128.Max(quarter, Vector128.Shuffle(quarter, Vector128.Create(1, 0, 3, 2)));
+        return BitConverter.Int32BitsToSingle(quarter.ToScalar());
+    }
+
+    /// <summary>Lane by lane whichever has the larger magnitude's bits, without signs.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static Vector512<float> LargerMagnitude(Vector512<float> left, Vector512<float> right) =>
+        Vector512.Max(left.AsInt32() & Vector512.Create(int.MaxValue), right.AsInt32() & Vector512.Create(int.MaxValue)).AsSingle();
 }

@@ -1,4 +1,6 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace E2LLM.Kernels.Quantization;
 
@@ -15,7 +17,11 @@ internal static unsafe class QuantizeActivations
     /// <summary>Quantises <paramref name="count"/> elements.</summary>
     internal static void Run(float* x, int count, sbyte* quants, float* scales, int* sums)
     {
-        if (Vector128.IsHardwareAccelerated)
+        if (Vector512.IsHardwareAccelerated && Avx512F.IsSupported)
+        {
+            RunVector512(x, count, quants, scales, sums);
+        }
+        else if (Vector128.IsHardwareAccelerated)
         {
             RunVector128(x, count, quants, scales, sums);
         }
@@ -69,6 +75,21 @@ internal static unsafe class QuantizeActivations
             (Vector128<short> a, Vector128<short> b) = Vector128.Widen(low);
             (Vector128<short> c, Vector128<short> d) = Vector128.Widen(high);
             sums[block] = Vector128.Sum(a + b + c + d);
+        }
+    }
+
+    // Two vectors are one block.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    internal static void RunVector512(float* x, int count, sbyte* quants, float* scales, int* sums)
+    {
+        for (int block = 0; block < count / ActivationBlock.Elements; block++, x += ActivationBlock.Elements, quants += ActivationBlock.Elements)
+        {
+            Vector512<float> a = Vector512.Load(x), b = Vector512.Load(x + 16);
+            Vector512<float> inverse = Vector512.Create(ActivationBlock.HalfScale(ActivationBlock.Largest(ActivationBlock.LargerMagnitude(a, b)), scales + block));
+            Vector128<sbyte> low = Avx512F.ConvertToVector128SByte(ActivationBlock.Round(a, inverse)), high = Avx512F.ConvertToVector128SByte(ActivationBlock.Round(b, inverse));
+            low.Store(quants);
+            high.Store(quants + 16);
+            sums[block] = Vector256.Sum(Avx2.MultiplyAddAdjacent(Avx2.ConvertToVector256Int16(low) + Avx2.ConvertToVector256Int16(high), Vector256<short>.One));
         }
     }
 }

@@ -1,4 +1,6 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace E2LLM.Kernels.Quantization;
 
@@ -17,6 +19,12 @@ internal static unsafe class QuantizeActivations256
     /// <summary>Quantises <paramref name="count"/> elements.</summary>
     internal static void Run(float* x, int count, sbyte* quants, float* scales, short* sums)
     {
+        if (Vector512.IsHardwareAccelerated && Avx512F.IsSupported)
+        {
+            RunVector512(x, count, quants, scales, sums);
+            return;
+        }
+
         for (int block = 0; block < count / Elements; block++, x += Elements, quants += Elements, sums += Elements / SumElements)
         {
             float inverse = ActivationBlock.Scale(Vector128.IsHardwareAccelerated ? LargestVector128(x) : LargestScalar(x), scales + block);
@@ -37,6 +45,28 @@ internal static unsafe class QuantizeActivations256
         for (int block = 0; block < count / Elements; block++, x += Elements, quants += Elements, sums += Elements / SumElements)
         {
             RoundScalar(x, ActivationBlock.Scale(LargestScalar(x), scales + block), quants, sums);
+        }
+    }
+
+    // A vector is one sum.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void RunVector512(float* x, int count, sbyte* quants, float* scales, short* sums)
+    {
+        for (int block = 0; block < count / Elements; block++, x += Elements, quants += Elements, sums += Elements / SumElements)
+        {
+            Vector512<float> largest = default;
+            for (int i = 0; i < Elements; i += SumElements)
+            {
+                largest = ActivationBlock.LargerMagnitude(largest, Vector512.Load(x + i));
+            }
+
+            Vector512<float> inverse = Vector512.Create(ActivationBlock.Scale(ActivationBlock.Largest(largest), scales + block));
+            for (int part = 0; part < Elements / SumElements; part++)
+            {
+                Vector128<sbyte> bytes = Avx512F.ConvertToVector128SByte(ActivationBlock.Round(Vector512.Load(x + (part * SumElements)), inverse));
+                bytes.Store(quants + (part * SumElements));
+                sums[part] = (short)Vector256.Sum(Avx2.MultiplyAddAdjacent(Avx2.ConvertToVector256Int16(bytes), Vector256<short>.One));
+            }
         }
     }
 
