@@ -15,8 +15,8 @@ ITokenizer tokenizer = TokenizerLoader.Load(file.Metadata);
 int middle = shape.LayerCount / 2;
 
 // Each stage reads its own layers from the file and nothing else; the first also the embedding, the last also the head.
-using ModelWeights firstWeights = ModelWeights.Load(file, shape, new LayerRange(0, middle), embedding: true, head: false);
-using ModelWeights lastWeights = ModelWeights.Load(file, shape, new LayerRange(middle, shape.LayerCount), embedding: false, head: true);
+using ModelWeights firstWeights = ModelWeights.Load(model, new LayerRange(0, middle));
+using ModelWeights lastWeights = ModelWeights.Load(model, new LayerRange(middle, shape.LayerCount));
 using var first = new LayerRangeExecutor(firstWeights);
 using var last = new LayerRangeExecutor(lastWeights);
 Console.Error.WriteLine($"layers {first.Layers}: {firstWeights.Memory.TotalBytes / 1e6:F1} MB; layers {last.Layers}: {lastWeights.Memory.TotalBytes / 1e6:F1} MB");

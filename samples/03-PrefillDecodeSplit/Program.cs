@@ -20,19 +20,18 @@ int[] prompt = [.. tokenizer.Encode(Prompt)];
 
 // On the prefill device: all tokens but the last go through the layers, and what attention has to remember becomes a message.
 var message = new ArrayBufferWriter<byte>();
-using (ModelWeights weights = LoadAll())
+using (ModelWeights weights = ModelWeights.Load(model))
 using (var prefill = new LayerRangeExecutor(weights))
 using (KvCache kv = prefill.CreateSequence())
 {
     Forward(prefill, kv, prompt[..^1]);
-    using var writer = new KvTransferWriter(message, KvTransferHeader.For(transferId: 1, identity, prompt.AsSpan(..^1), kv.Layout));
-    writer.WriteAll(kv);
+    KvTransferWriter.Write(message, kv, identity, prompt.AsSpan(..^1));
 }
 
 Console.Error.WriteLine($"{prompt.Length - 1} tokens of the prompt became {message.WrittenCount:N0} bytes of keys and values");
 
 // On the decode device: the message is checked (this model? these tokens? not a bit damaged?) and taken in as a whole, or not at all.
-using ModelWeights decodeWeights = LoadAll();
+using ModelWeights decodeWeights = ModelWeights.Load(model);
 using var decode = new LayerRangeExecutor(decodeWeights);
 using KvCache received = decode.CreateSequence();
 new KvTransferReader(new ReadOnlySequence<byte>(message.WrittenMemory)).Import(received, identity, prompt.AsSpan(..^1));
@@ -57,8 +56,6 @@ for (int count = 0, next = prompt[^1]; count < 60; count++)
 }
 
 Console.WriteLine(decoder.Flush());
-
-ModelWeights LoadAll() => ModelWeights.Load(file, shape, new LayerRange(0, shape.LayerCount), embedding: true, head: true);
 
 float[] Forward(LayerRangeExecutor executor, KvCache kv, int[] ids)
 {

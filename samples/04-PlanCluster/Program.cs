@@ -5,9 +5,9 @@ using E2LLM.Deployment;
 using E2LLM.Planning;
 
 string[] files = args.Length == 3 ? args : [Beside("cluster.json"), Beside("model.json"), Beside("workload.json")];
-Cluster cluster = Cluster.Parse(File.ReadAllText(files[0]));
-ModelCost model = ModelCost.Parse(File.ReadAllText(files[1]));
-Workload workload = Workload.Parse(File.ReadAllText(files[2]));
+Cluster cluster = Cluster.Load(files[0]);
+ModelCost model = ModelCost.Load(files[1]);
+Workload workload = Workload.Load(files[2]);
 
 PlanningResult result = DeploymentPlanner.Plan(cluster, model, workload);
 if (!result.IsFeasible)

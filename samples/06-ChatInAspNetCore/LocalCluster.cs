@@ -51,9 +51,7 @@ internal sealed class LocalCluster(string modelPath) : IAsyncDisposable
         int middle = shape.LayerCount / 2;
         return new DeploymentPlan
         {
-            Planner = "by hand",
             ModelName = shape.Name,
-            Objective = new PlanObjective { Kind = "none" },
             Replicas = [Replica("prompts", ReplicaRole.Prefill, "desktop", "laptop"), Replica("answers", ReplicaRole.Decode, "mini-pc", "board")],
         };
 
@@ -75,7 +73,7 @@ internal sealed class LocalCluster(string modelPath) : IAsyncDisposable
         public static Device Load(string modelPath, StagePlan stage, ModelIdentity model, CancellationToken stopping, CancellationToken ct)
         {
             using GgufFile file = GgufFile.Open(modelPath);
-            ModelWeights weights = ModelWeights.Load(file, model.Shape, stage.Layers, stage.Embedding, stage.Head, ct);
+            ModelWeights weights = ModelWeights.Load(file, model.Shape, stage.Layers, stage.Embedding, stage.Head, ct: ct);
             var executor = new LayerRangeExecutor(weights, new ExecutorOptions { ThreadCount = 1 });
             var host = new StageHost(executor, model, new StageHostOptions { Name = stage.Device, Connect = NamedPipes.ConnectAsync });
             return new Device(weights, executor, host, AcceptAsync(host, stopping));

@@ -4,7 +4,6 @@ using System.Net.Sockets;
 using System.Security.Authentication;
 using E2LLM.Deployment;
 using E2LLM.Execution;
-using E2LLM.Gguf;
 using E2LLM.Replicas;
 using E2LLM.Weights;
 using Microsoft.Extensions.Hosting;
@@ -40,14 +39,13 @@ internal sealed partial class StageService(IOptions<StageSettings> options, IHos
 
     private async Task ServeAsync(CancellationToken ct)
     {
-        StagePlan stage = DeploymentPlan.Parse(await File.ReadAllTextAsync(settings.Plan, ct))
+        StagePlan stage = DeploymentPlan.Load(settings.Plan)
             .Replicas.SelectMany(replica => replica.Stages).FirstOrDefault(stage => stage.Device == settings.Name)
             ?? throw new InvalidOperationException($"The plan {settings.Plan} has no stage on '{settings.Name}'.");
         using MutualTls tls = MutualTls.Load(settings.Certificate, settings.Key, settings.Authority);
-        using GgufFile file = GgufFile.Open(settings.Model);
-        using ModelWeights weights = ModelWeights.Load(file, ModelShapeReader.Read(file), stage.Layers, stage.Embedding, stage.Head, ct);
+        using ModelWeights weights = ModelWeights.Load(settings.Model, stage.Layers, out ModelIdentity identity, ct: ct);
         using var executor = new LayerRangeExecutor(weights, new ExecutorOptions { KvBudgetBytes = settings.KvBytes > 0 ? settings.KvBytes : null });
-        await using var host = new StageHost(executor, ModelIdentityReader.Read(file), new StageHostOptions
+        await using var host = new StageHost(executor, identity, new StageHostOptions
         {
             Name = settings.Name,
             Connect = (peer, cancel) => ConnectAsync(tls, peer, cancel),

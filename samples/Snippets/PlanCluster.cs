@@ -10,11 +10,13 @@ internal static class PlanCluster
 {
     public static void Run(string clusterPath, string modelPath, string workloadPath, TextWriter output)
     {
-        Cluster cluster = Cluster.Parse(File.ReadAllText(clusterPath));
-        ModelCost model = ModelCost.Parse(File.ReadAllText(modelPath));
-        Workload workload = Workload.Parse(File.ReadAllText(workloadPath));
+        Cluster cluster = Cluster.Load(clusterPath);
+        ModelCost model = ModelCost.Load(modelPath);
+        Workload workload = Workload.Load(workloadPath);
         DeploymentPlan plan = DeploymentPlanner.Plan(cluster, model, workload).Plan ?? throw new InvalidOperationException("no plan fits");
+        output.WriteLine(DeploymentPlanText.Draw(plan));
+
         ServingReport report = ClusterSimulator.Run(plan, cluster, model, workload, requestCount: 1000);
-        output.WriteLine($"{DeploymentPlanText.Draw(plan)}\nmean waiting time in simulation: {report.WaitingSeconds.Mean} s");
+        output.WriteLine($"mean waiting time in simulation: {report.WaitingSeconds.Mean} s");
     }
 }

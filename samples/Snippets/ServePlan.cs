@@ -16,7 +16,7 @@ internal static class ServePlan
         DeploymentPlan plan = TwoStages(identity.Shape);
         using var stop = new CancellationTokenSource();
         Task[] devices = [.. plan.Replicas[0].Stages.Select(stage => Task.Run(
-            () => StageDevice.RunAsync(modelPath, stage.Device, stage.Layers, stage.Embedding, stage.Head, NamedPipes.ConnectAsync, stop.Token)))];
+            () => StageDevice.RunAsync(modelPath, stage.Device, stage.Layers, NamedPipes.ConnectAsync, stop.Token)))];
 
         await ServeAsync(plan, identity, tokenizer, NamedPipes.ConnectAsync, output);
         await stop.CancelAsync();
@@ -42,9 +42,6 @@ internal static class ServePlan
 
     private static DeploymentPlan TwoStages(ModelShape shape) => new()
     {
-        Planner = "by hand",
-        ModelName = shape.Name,
-        Objective = new PlanObjective { Kind = "none" },
         Replicas =
         [
             new ReplicaPlan

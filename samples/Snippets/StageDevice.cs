@@ -1,5 +1,4 @@
 using E2LLM.Execution;
-using E2LLM.Gguf;
 using E2LLM.Replicas;
 using E2LLM.Weights;
 
@@ -8,12 +7,11 @@ namespace E2LLM.Samples.Snippets;
 /// <summary>One device of a replica: it loads its layers alone and serves every stream that its host accepts.</summary>
 internal static class StageDevice
 {
-    public static async Task RunAsync(string modelPath, string name, LayerRange layers, bool embedding, bool head, PeerConnector connect, CancellationToken ct)
+    public static async Task RunAsync(string modelPath, string name, LayerRange layers, PeerConnector connect, CancellationToken ct)
     {
-        using GgufFile file = GgufFile.Open(modelPath);
-        using ModelWeights weights = ModelWeights.Load(file, ModelShapeReader.Read(file), layers, embedding, head, ct);
+        using ModelWeights weights = ModelWeights.Load(modelPath, layers, out ModelIdentity identity, ct: ct);
         using var executor = new LayerRangeExecutor(weights);
-        await using var host = new StageHost(executor, ModelIdentityReader.Read(file), new StageHostOptions { Name = name, Connect = connect });
+        await using var host = new StageHost(executor, identity, new StageHostOptions { Name = name, Connect = connect });
         await foreach (Stream accepted in NamedPipes.AcceptAsync(name, ct))
         {
             _ = host.ServeAsync(accepted, ct);

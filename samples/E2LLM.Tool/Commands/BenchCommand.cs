@@ -27,9 +27,9 @@ internal static class BenchCommand
         {
             int promptTokens = parsed.GetValue(prompt), generateTokens = parsed.GetValue(generate), start = parsed.GetValue(depth);
             long began = Stopwatch.GetTimestamp();
-            using var pipeline = SequenceBatch.Load(
+            using SequenceBatch pipeline = LoadingBar.While(console, progress => SequenceBatch.Load(
                 parsed.GetRequiredValue(model), parsed.GetValue(batch), parsed.GetValue(threads), parsed.GetValue(kv),
-                start + Math.Max(promptTokens, generateTokens), ct);
+                start + Math.Max(promptTokens, generateTokens), progress, ct));
             double loadSeconds = Stopwatch.GetElapsedTime(began).TotalSeconds;
 
             using var progress = new ProgressBar(console);

@@ -39,8 +39,8 @@ internal static class ChatCommand
                 Sampling = new SamplingOptions { Temperature = parsed.GetValue(temperature), MinP = parsed.GetValue(minP), Seed = parsed.GetValue(seed) },
             };
             generation.Validate();
-            using TextGenerator generator = TextGenerator.Load(
-                parsed.GetRequiredValue(model), new GeneratorOptions { Executor = new ExecutorOptions { ThreadCount = parsed.GetValue(threads) } }, ct);
+            using TextGenerator generator = LoadingBar.While(console, progress => TextGenerator.Load(
+                parsed.GetRequiredValue(model), new GeneratorOptions { Executor = new ExecutorOptions { ThreadCount = parsed.GetValue(threads) } }, progress, ct));
             using var client = new E2LLMChatClient(generator, new E2LLMChatClientOptions { Generation = generation });
             await TalkAsync(console, client, parsed.GetValue(system), ct);
             return 0;

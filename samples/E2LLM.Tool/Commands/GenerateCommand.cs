@@ -37,8 +37,8 @@ internal static class GenerateCommand
 
             // The last token is never run through the layers, so the sequence may be one longer than the cache.
             int limit = Math.Min(parsed.GetValue(maxTokens), context - promptIds.Count + 1);
-            using var pipeline = LayerPipeline.Load(
-                path, [], parsed.GetValue(threads), parsed.GetValue(kv), promptIds.Count + limit - 1, ct);
+            using LayerPipeline pipeline = LoadingBar.While(console, progress => LayerPipeline.Load(
+                path, [], parsed.GetValue(threads), parsed.GetValue(kv), promptIds.Count + limit - 1, progress, ct));
             var sampling = new SamplingOptions { Temperature = parsed.GetValue(temperature), Seed = parsed.GetValue(seed) };
             Generation result = Generate(pipeline, tokenizer, promptIds, limit, sampling, asJson ? null : console.Out, ct);
             if (asJson)
@@ -69,6 +69,12 @@ internal static class GenerateCommand
     {
         var ids = new List<int>();
         ITokenDecoder decoder = tokenizer.CreateDecoder();
+        foreach (int id in promptIds)
+        {
+            // The text goes on where the prompt ends: the space before its first word belongs to it.
+            decoder.Append(id);
+        }
+
         var text = new System.Text.StringBuilder();
         void Take(ReadOnlySpan<float> logits)
         {

@@ -29,8 +29,8 @@ internal static class LogitsCommand
                 throw new UsageException("--ids is empty.");
             }
 
-            using var pipeline = LayerPipeline.Load(
-                parsed.GetRequiredValue(model), parsed.GetValue(split) ?? [], parsed.GetValue(threads), parsed.GetValue(kv), sequence.Length, ct);
+            using LayerPipeline pipeline = LoadingBar.While(console, progress => LayerPipeline.Load(
+                parsed.GetRequiredValue(model), parsed.GetValue(split) ?? [], parsed.GetValue(threads), parsed.GetValue(kv), sequence.Length, progress, ct));
             using FileStream? rows = parsed.GetValue(raw) is { } path ? File.Create(path) : null;
             int count = Math.Min(parsed.GetValue(top), pipeline.Shape.VocabularySize);
             var positions = new List<TokenScore[]>();

@@ -33,7 +33,7 @@ internal static class PerplexityCommand
             }
 
             IReadOnlyList<int> ids = tokenizer.Encode(File.ReadAllText(parsed.GetRequiredValue(file)), addBos: false);
-            using var pipeline = LayerPipeline.Load(path, [], parsed.GetValue(threads), parsed.GetValue(kv), tokens, ct);
+            using LayerPipeline pipeline = LoadingBar.While(console, progress => LayerPipeline.Load(path, [], parsed.GetValue(threads), parsed.GetValue(kv), tokens, progress, ct));
             (double sum, int count) = Score(pipeline, ids, tokens, tokenizer.AddsBos ? tokenizer.BosId : -1, console, ct);
             if (count == 0)
             {

@@ -66,7 +66,7 @@ internal static class ProfileCommand
         using GgufFile file = GgufFile.Open(path);
         ModelShape shape = ModelShapeReader.Read(file);
         var layers = new LayerRange(0, Math.Min(MeasuredLayerCount, shape.LayerCount));
-        using ModelWeights weights = ModelWeights.Load(file, shape, layers, embedding: true, head: true, ct);
+        using ModelWeights weights = ModelWeights.Load(file, shape, layers, embedding: true, head: true, ct: ct);
         using var executor = new LayerRangeExecutor(weights, new ExecutorOptions
         {
             ThreadCount = threads,

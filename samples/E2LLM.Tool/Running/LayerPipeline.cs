@@ -38,7 +38,7 @@ internal sealed class LayerPipeline : IDisposable
 
     /// <summary>Loads a model for one sequence of at most <paramref name="contextTokens"/>.</summary>
     public static LayerPipeline Load(
-        string path, IReadOnlyList<int> cuts, int threads, KvElementType kv, int contextTokens, CancellationToken ct)
+        string path, IReadOnlyList<int> cuts, int threads, KvElementType kv, int contextTokens, IProgress<LoadingProgress>? progress = null, CancellationToken ct = default)
     {
         using GgufFile file = GgufFile.Open(path);
         ModelShape shape = ModelShapeReader.Read(file);
@@ -54,7 +54,7 @@ internal sealed class LayerPipeline : IDisposable
             foreach (LayerRange range in ranges)
             {
                 ModelWeights part = ModelWeights.Load(
-                    file, shape, range, embedding: range.Start == 0, head: range.End == shape.LayerCount, ct);
+                    file, shape, range, embedding: range.Start == 0, head: range.End == shape.LayerCount, progress, ct);
                 pipeline.weights.Add(part);
                 pipeline.executors.Add(new LayerRangeExecutor(part, new ExecutorOptions
                 {

@@ -37,7 +37,7 @@ internal sealed class SequenceBatch : IDisposable
     /// <summary>Number of sequences.</summary>
     public int Count => sequences.Length;
 
-    public static SequenceBatch Load(string path, int count, int threads, KvElementType kv, int contextTokens, CancellationToken ct)
+    public static SequenceBatch Load(string path, int count, int threads, KvElementType kv, int contextTokens, IProgress<LoadingProgress>? progress = null, CancellationToken ct = default)
     {
         using GgufFile file = GgufFile.Open(path);
         ModelShape shape = ModelShapeReader.Read(file);
@@ -46,7 +46,7 @@ internal sealed class SequenceBatch : IDisposable
             throw new ArgumentException($"{contextTokens} tokens are more than the model's context of {shape.ContextLength}.");
         }
 
-        ModelWeights weights = ModelWeights.Load(file, shape, new LayerRange(0, shape.LayerCount), embedding: true, head: true, ct);
+        ModelWeights weights = ModelWeights.Load(file, shape, new LayerRange(0, shape.LayerCount), embedding: true, head: true, progress, ct);
         try
         {
             return new SequenceBatch(weights, new LayerRangeExecutor(weights, new ExecutorOptions

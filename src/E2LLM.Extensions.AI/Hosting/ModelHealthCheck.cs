@@ -12,7 +12,7 @@ internal sealed class ModelHealthCheck(ModelLoader loader) : IHealthCheck
         Task<IServedModel>? loading = loader.Loading;
         if (loading is not { IsCompleted: true })
         {
-            return HealthCheckResult.Degraded(loading is null ? "The model is loaded with its first use." : "The model is being loaded.");
+            return HealthCheckResult.Degraded(loading is null ? "The model is loaded with its first use." : $"The model is being loaded: {loader.LoadedFraction:P0}.");
         }
 
         if (!loading.IsCompletedSuccessfully)

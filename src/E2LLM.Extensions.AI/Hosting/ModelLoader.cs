@@ -2,6 +2,7 @@ using E2LLM.Extensions.AI.Models;
 using E2LLM.Generation;
 using E2LLM.Gguf;
 using E2LLM.Replicas;
+using E2LLM.Weights;
 using Microsoft.Extensions.Logging;
 
 namespace E2LLM.Extensions.AI.Hosting;
@@ -35,6 +36,9 @@ internal sealed class ModelLoader : IAsyncDisposable, IDisposable
             }
         }
     }
+
+    /// <summary>How far the loading into this process is, 0 to 1.</summary>
+    public double LoadedFraction { get; private set; }
 
     /// <summary>Replicas connected when the deployment came up; 0 for a model in this process.</summary>
     public int ConnectedReplicaCount { get; private set; }
@@ -104,7 +108,7 @@ internal sealed class ModelLoader : IAsyncDisposable, IDisposable
         {
             IServedModel model = Options.Deployment is null
                 ? new LocalModel(TextGenerator.Load(
-                    Options.ModelPath, Options.Generator with { LoggerFactory = Options.Generator.LoggerFactory ?? _services.GetService(typeof(ILoggerFactory)) as ILoggerFactory }, cancellationToken))
+                    Options.ModelPath, Options.Generator with { LoggerFactory = Options.Generator.LoggerFactory ?? _services.GetService(typeof(ILoggerFactory)) as ILoggerFactory }, new Latest(this), cancellationToken))
                 : await ConnectAsync(Options.Deployment, cancellationToken).ConfigureAwait(false);
             ChatLog.Loaded(_logger, model.Name, TimeProvider.System.GetElapsedTime(start).TotalSeconds);
             return model;
@@ -122,5 +126,11 @@ internal sealed class ModelLoader : IAsyncDisposable, IDisposable
         Dispatcher dispatcher = await deployment(_services, ModelIdentityReader.Read(file), cancellationToken).ConfigureAwait(false);
         ConnectedReplicaCount = dispatcher.Replicas.Count;
         return DeployedModel.Of(dispatcher, file);
+    }
+
+    /// <summary>Keeps what was told last; a <see cref="Progress{T}"/> would tell it later, on another thread.</summary>
+    private sealed class Latest(ModelLoader loader) : IProgress<LoadingProgress>
+    {
+        public void Report(LoadingProgress value) => loader.LoadedFraction = value.DoneFraction;
     }
 }

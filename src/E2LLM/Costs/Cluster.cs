@@ -22,6 +22,11 @@ public sealed record Cluster
     /// <exception cref="DescriptionFormatException">The text is not such a description; the message has the path.</exception>
     public static Cluster Parse(string json) => ClusterJson.Read(json);
 
+    /// <summary>Reads a file in the JSON format of clusters.</summary>
+    /// <exception cref="DescriptionFormatException">The file holds no such description; the message has the path in it.</exception>
+    /// <exception cref="IOException">The file cannot be read.</exception>
+    public static Cluster Load(string path) => Parse(File.ReadAllText(path));
+
     /// <summary>Writes the JSON format of clusters, indented.</summary>
     public string ToJson() => ClusterJson.Write(this);
 

@@ -132,6 +132,11 @@ public sealed record ModelCost
     /// <exception cref="DescriptionFormatException">The text is not such a description; the message has the path.</exception>
     public static ModelCost Parse(string json) => ModelCostJson.Read(json);
 
+    /// <summary>Reads a file in the JSON format of model shapes. (What a GGUF file costs tells Profiling's ModelCostReader.)</summary>
+    /// <exception cref="DescriptionFormatException">The file holds no such description; the message has the path in it.</exception>
+    /// <exception cref="IOException">The file cannot be read.</exception>
+    public static ModelCost Load(string path) => Parse(File.ReadAllText(path));
+
     /// <summary>Makes the cost of a model from its shape and the bytes of its stored tensors.</summary>
     /// <param name="shape">The model's shape (dense).</param>
     /// <param name="layerWeightBytes">Bytes of all tensors of each layer, <see cref="ModelShape.LayerCount"/> entries.</param>

@@ -6,7 +6,7 @@ namespace E2LLM.Costs;
 /// Sources: the roofline model (Williams et al., 2009); per-layer profiles as in E2LLM (arXiv 2606.03770, section III); expert coverage
 /// from independent choices.
 /// </summary>
-public static class StageCost
+internal static class StageCost
 {
     /// <summary>
     /// Seconds of one layer for a prefill chunk of q tokens after x cached ones:

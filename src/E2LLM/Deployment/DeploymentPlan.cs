@@ -22,17 +22,17 @@ public sealed record DeploymentPlan
     /// <summary>Version of the format.</summary>
     public int Version { get; init; } = CurrentVersion;
 
-    /// <summary>Which planner made it.</summary>
-    public required string Planner { get; init; }
+    /// <summary>Which planner made it. Default "hand".</summary>
+    public string Planner { get; init; } = "hand";
 
     /// <summary>Its seed.</summary>
     public ulong Seed { get; init; }
 
-    /// <summary>Name of the model.</summary>
-    public required string ModelName { get; init; }
+    /// <summary>Name of the model. Default empty; for people, nothing depends on it.</summary>
+    public string ModelName { get; init; } = string.Empty;
 
-    /// <summary>Value and proven bound of the objective.</summary>
-    public required PlanObjective Objective { get; init; }
+    /// <summary>Value and proven bound of the objective. Default of kind "none".</summary>
+    public PlanObjective Objective { get; init; } = new() { Kind = "none" };
 
     /// <summary>The replicas.</summary>
     public required IReadOnlyList<ReplicaPlan> Replicas { get; init; }
@@ -49,6 +49,11 @@ public sealed record DeploymentPlan
     /// <summary>Reads the JSON format of plans.</summary>
     /// <exception cref="DescriptionFormatException">The text is not such a description; the message has the path.</exception>
     public static DeploymentPlan Parse(string json) => DeploymentPlanJson.Read(json);
+
+    /// <summary>Reads a file in the JSON format of plans.</summary>
+    /// <exception cref="DescriptionFormatException">The file holds no such description; the message has the path in it.</exception>
+    /// <exception cref="IOException">The file cannot be read.</exception>
+    public static DeploymentPlan Load(string path) => Parse(File.ReadAllText(path));
 
     /// <summary>Writes the JSON format of plans, indented.</summary>
     public string ToJson() => DeploymentPlanJson.Write(this);

@@ -52,11 +52,12 @@ public sealed class TextGenerator : IDisposable
     /// <summary>Loads a model whole.</summary>
     /// <param name="path">A GGUF file.</param>
     /// <param name="options">How to set it up; null means the defaults.</param>
+    /// <param name="progress">Told after each tensor.</param>
     /// <param name="ct">Ends the loading.</param>
     /// <exception cref="GgufFormatException">The file is broken.</exception>
     /// <exception cref="NotSupportedException">Its architecture, a tensor type or its tokenizer is not supported.</exception>
     /// <exception cref="IOException">The file cannot be read.</exception>
-    public static TextGenerator Load(string path, GeneratorOptions? options = null, CancellationToken ct = default)
+    public static TextGenerator Load(string path, GeneratorOptions? options = null, IProgress<LoadingProgress>? progress = null, CancellationToken ct = default)
     {
         options ??= new GeneratorOptions();
         options.Validate();
@@ -65,7 +66,7 @@ public sealed class TextGenerator : IDisposable
         ModelShape shape = ModelShapeReader.Read(file);
         ITokenizer tokenizer = TokenizerLoader.Load(file.Metadata);
         ChatTemplate? template = ChatTemplate.FromMetadata(file.Metadata);
-        ModelWeights weights = ModelWeights.Load(file, shape, new LayerRange(0, shape.LayerCount), embedding: true, head: true, ct);
+        ModelWeights weights = ModelWeights.Load(file, shape, new LayerRange(0, shape.LayerCount), embedding: true, head: true, progress, ct);
         try
         {
             var generator = new TextGenerator(weights, tokenizer, template, options);

@@ -4,7 +4,7 @@ using E2LLM.Deployment;
 namespace E2LLM.Planning;
 
 /// <summary>What must be done to get from one plan to another. Stateless; thread-safe.</summary>
-public static class PlanDifference
+internal static class PlanDifference
 {
     /// <summary>
     /// Bytes of weights that devices must load for <paramref name="next"/> and do not hold in <paramref name="current"/> (null: they hold nothing). A role flip moves

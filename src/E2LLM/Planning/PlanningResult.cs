@@ -21,14 +21,14 @@ public sealed record PlanningResult
     public bool IsFeasible => Plan is not null;
 
     /// <summary>A result with a plan.</summary>
-    public static PlanningResult Of(DeploymentPlan plan)
+    internal static PlanningResult Of(DeploymentPlan plan)
     {
         ArgumentNullException.ThrowIfNull(plan);
         return new PlanningResult { Plan = plan };
     }
 
     /// <summary>A result without one.</summary>
-    public static PlanningResult None(Infeasible reason)
+    internal static PlanningResult None(Infeasible reason)
     {
         ArgumentNullException.ThrowIfNull(reason);
         return new PlanningResult { Infeasible = reason };

@@ -9,7 +9,7 @@ namespace E2LLM.Planning;
 /// distributions. KV caches wait at a port as in G/G/1. An overloaded plan is judged over a finite number of requests, <see cref="HorizonRequestCount"/>:
 /// <c>(n / 2)(1 / capacity - 1 / lambda)</c> is added. Approximations: they rank plans; a simulation measures them. Stateless; thread-safe.
 /// </summary>
-public static class QueueingModel
+internal static class QueueingModel
 {
     /// <summary>Requests over which an overload is judged.</summary>
     public const int HorizonRequestCount = 1000;

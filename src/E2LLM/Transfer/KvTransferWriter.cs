@@ -33,6 +33,27 @@ public sealed class KvTransferWriter : IDisposable
         _frames.Write(FrameKind.KvBegin, _header.Written, default);
     }
 
+    /// <summary>Writes all keys and values of a sequence as one message: what <see cref="KvTransferReader.Import"/> takes on the other side.</summary>
+    /// <param name="output">Takes the bytes.</param>
+    /// <param name="cache">The sequence; all its positions are sent.</param>
+    /// <param name="model">The model that computed them.</param>
+    /// <param name="tokens">The sequence's token ids, one for each position.</param>
+    /// <param name="codec">Codes the slices; null sends them raw.</param>
+    /// <param name="transferId">Tells messages of one connection apart.</param>
+    /// <exception cref="ArgumentException">The cache is empty, or holds another number of positions than there are tokens.</exception>
+    public static void Write(
+        IBufferWriter<byte> output, KvCache cache, ModelIdentity model, ReadOnlySpan<int> tokens, IKvBlockCodec? codec = null, ulong transferId = 0)
+    {
+        ArgumentNullException.ThrowIfNull(cache);
+        if (cache.Length != tokens.Length)
+        {
+            throw new ArgumentException($"The cache holds {cache.Length} positions; there are {tokens.Length} tokens.", nameof(tokens));
+        }
+
+        using var writer = new KvTransferWriter(output, KvTransferHeader.For(transferId, model, tokens, cache.Layout), codec);
+        writer.WriteAll(cache);
+    }
+
     /// <summary>Writes keys and values of some positions of one layer, as frames of about 1 MiB at most.</summary>
     /// <param name="cache">Sequence to read.</param>
     /// <param name="layer">Layer, within the message's and the cache's range.</param>

@@ -10,9 +10,12 @@ public sealed class ModelWeights : IDisposable
 {
     private readonly List<IDisposable> _owned = [];
     private readonly LayerWeights[] _layers;
+    private readonly IProgress<LoadingProgress>? _progress;
 
-    private ModelWeights(ITensorSource source, WeightsMemory memory, ModelShape shape, LayerRange layers, bool embedding, bool head, CancellationToken ct)
+    private ModelWeights(
+        ITensorSource source, WeightsMemory memory, ModelShape shape, LayerRange layers, bool embedding, bool head, IProgress<LoadingProgress>? progress, CancellationToken ct)
     {
+        _progress = progress;
         Shape = shape;
         Layers = layers;
         Memory = memory;
@@ -75,18 +78,49 @@ public sealed class ModelWeights : IDisposable
     /// <summary>Bytes really allocated: for the test that <see cref="EstimateMemory"/> told the truth.</summary>
     internal long AllocatedBytes { get; private set; }
 
+    /// <summary>Loads and repacks layers of a file: the embedding with the first of the model, final norm and head with the last.</summary>
+    /// <param name="path">A GGUF file.</param>
+    /// <param name="layers">Which layers; null means all that the file holds.</param>
+    /// <param name="progress">Told after each tensor.</param>
+    /// <param name="ct">Looked at between pieces of a tensor.</param>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="layers"/> goes beyond the model.</exception>
+    /// <exception cref="GgufFormatException">The file is broken, or a tensor is missing.</exception>
+    /// <exception cref="NotSupportedException">The model is not supported. Found before anything is loaded.</exception>
+    /// <exception cref="IOException">The file cannot be read.</exception>
+    public static ModelWeights Load(string path, LayerRange? layers = null, IProgress<LoadingProgress>? progress = null, CancellationToken ct = default)
+    {
+        using GgufFile file = GgufFile.Open(path);
+        return Load(file, layers, progress, ct);
+    }
+
+    /// <summary>The same, with what other machines compare before they work with this one.</summary>
+    /// <param name="path">A GGUF file.</param>
+    /// <param name="layers">Which layers; null means all that the file holds.</param>
+    /// <param name="identity">Identity of the whole model.</param>
+    /// <param name="progress">Told after each tensor.</param>
+    /// <param name="ct">Looked at between pieces of a tensor.</param>
+    /// <inheritdoc cref="Load(string, LayerRange?, IProgress{LoadingProgress}?, CancellationToken)"/>
+    public static ModelWeights Load(string path, LayerRange? layers, out ModelIdentity identity, IProgress<LoadingProgress>? progress = null, CancellationToken ct = default)
+    {
+        using GgufFile file = GgufFile.Open(path);
+        identity = ModelIdentityReader.Read(file);
+        return Load(file, layers, progress, ct);
+    }
+
     /// <summary>Loads and repacks the tensors of some layers; no other tensor of the file is touched.</summary>
     /// <param name="file">An open file.</param>
     /// <param name="shape">The model's numbers, as <see cref="ModelShapeReader"/> reads them from the same file.</param>
     /// <param name="layers">Which layers, possibly none.</param>
     /// <param name="embedding">Whether to load the embedding matrix: the first stage needs it.</param>
     /// <param name="head">Whether to load the final norm and the head: the last stage needs them.</param>
+    /// <param name="progress">Told after each tensor.</param>
     /// <param name="ct">Looked at between pieces of a tensor.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="layers"/> goes beyond the model.</exception>
     /// <exception cref="GgufFormatException">A tensor is missing or has a shape that the metadata contradicts.</exception>
     /// <exception cref="NotSupportedException">A tensor's type is not supported. Found before anything is loaded.</exception>
-    public static ModelWeights Load(GgufFile file, ModelShape shape, LayerRange layers, bool embedding, bool head, CancellationToken ct = default) =>
-        new(new FileTensors(file), EstimateMemory(file, shape, layers, embedding, head), shape, layers, embedding, head, ct);
+    public static ModelWeights Load(
+        GgufFile file, ModelShape shape, LayerRange layers, bool embedding, bool head, IProgress<LoadingProgress>? progress = null, CancellationToken ct = default) =>
+        new(new FileTensors(file), EstimateMemory(file, shape, layers, embedding, head), shape, layers, embedding, head, progress, ct);
 
     /// <summary>
     /// Loads what a stream holds, a slice (<see cref="GgufSlicer"/>) or a whole model, front to back, so that a device needs no file: beyond the weights themselves only the largest tensor is in
@@ -112,11 +146,11 @@ public sealed class ModelWeights : IDisposable
         WeightsMemory memory = EstimateMemory(gguf.Header, shape, layers, embedding, head);
         using var tensors = new StreamTensors(gguf, ct);
         identity = gguf.Identity();
-        return new ModelWeights(tensors, memory, shape, layers, embedding, head, ct);
+        return new ModelWeights(tensors, memory, shape, layers, embedding, head, progress: null, ct);
     }
 
     /// <summary>Says what loading from a file would allocate, and checks all it would check, without reading a tensor.</summary>
-    /// <inheritdoc cref="Load(GgufFile, ModelShape, LayerRange, bool, bool, CancellationToken)"/>
+    /// <inheritdoc cref="Load(GgufFile, ModelShape, LayerRange, bool, bool, IProgress{LoadingProgress}?, CancellationToken)"/>
     public static WeightsMemory EstimateMemory(GgufFile file, ModelShape shape, LayerRange layers, bool embedding, bool head)
     {
         ArgumentNullException.ThrowIfNull(file);
@@ -172,6 +206,15 @@ public sealed class ModelWeights : IDisposable
     /// <summary>Weights of an absolute layer within <see cref="Layers"/>.</summary>
     internal LayerWeights Layer(int layer) => _layers[layer - Layers.Start];
 
+    private static ModelWeights Load(GgufFile file, LayerRange? layers, IProgress<LoadingProgress>? progress, CancellationToken ct)
+    {
+        ModelShape shape = ModelShapeReader.Read(file);
+        GgufSlice? slice = GgufSlice.Read(file.Metadata);
+        LayerRange range = layers ?? slice?.Layers ?? new LayerRange(0, shape.LayerCount);
+        bool whole = layers is null && slice is not null;
+        return Load(file, shape, range, whole ? slice!.HasEmbedding : range.Start == 0, whole ? slice!.HasHead : range.End == shape.LayerCount, progress, ct);
+    }
+
     private static long Checked(GgufFile file, TensorRequest request)
     {
         _ = request.Find(file);
@@ -201,7 +244,7 @@ public sealed class ModelWeights : IDisposable
         ct.ThrowIfCancellationRequested();
         WeightMatrix matrix = source.Matrix(request, ct);
         _owned.Add(matrix);
-        AllocatedBytes += matrix.Bytes;
+        Count(matrix.Bytes);
         return matrix;
     }
 
@@ -209,7 +252,13 @@ public sealed class ModelWeights : IDisposable
     {
         AlignedBuffer buffer = source.Vector(request);
         _owned.Add(buffer);
-        AllocatedBytes += buffer.Bytes;
+        Count(buffer.Bytes);
         return buffer;
+    }
+
+    private void Count(long bytes)
+    {
+        AllocatedBytes += bytes;
+        _progress?.Report(new LoadingProgress(AllocatedBytes, Memory.TotalBytes));
     }
 }

@@ -23,7 +23,7 @@ public sealed partial class NamespaceArrowTests
         ["Execution"] = ["Weights", "Kernels", "KvCaching"],
         ["Scheduling"] = ["Execution", "KvCaching", "Sampling"],
         ["Generation"] = ["Gguf", "Weights", "Tokenization", "Execution", "KvCaching", "Sampling", "Scheduling"],
-        ["Profiling"] = ["Execution", "KvCaching", "Costs"],
+        ["Profiling"] = ["Gguf", "Weights", "Execution", "KvCaching", "Costs"],
         ["Planning"] = ["Costs", "Deployment"],
         ["Simulation"] = ["Costs", "Deployment", "Planning"],
         ["Replicas"] = ["Execution", "KvCaching", "Scheduling", "Sampling", "Transfer", "Deployment", "Costs"],

@@ -1,6 +1,9 @@
 using System.Text.RegularExpressions;
+using E2LLM.Execution;
+using E2LLM.KvCaching;
 using E2LLM.Samples.Snippets;
 using E2LLM.Tests.Support;
+using E2LLM.Weights;
 
 namespace E2LLM.Tests.Samples;
 
@@ -77,6 +80,37 @@ public sealed partial class ReadmeTests
             Repository.PathOf("samples/EdgeCluster/workload-real.json"), output);
         Assert.Contains("Plan for llama-3.1-8b", output.ToString(), StringComparison.Ordinal);
         Assert.Contains("mean waiting time in simulation: ", output.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Snippets_LayersAndKeysAndValues_AreThoseOfTheWholeModel()
+    {
+        int[] ids = [1, 492, 480, 261, 423];
+        using ModelWeights weights = ModelWeights.Load(ToolRun.Q8Model, null, out ModelIdentity identity);
+        using LayerRangeExecutor here = Executor(), there = Executor();
+        using KvCache kv = here.CreateSequence();
+        float[] whole = Forward(here, kv, ids);
+
+        // The other half of the model behind the snippet's half gives the same hidden states, bit for bit.
+        using ModelWeights rest = ModelWeights.Load(ToolRun.Q8Model, new LayerRange(3, 6));
+        using var last = new LayerRangeExecutor(rest);
+        using KvCache restKv = last.CreateSequence();
+        float[] hidden = LayerExecutor.Run(ToolRun.Q8Model, ids);
+        last.Forward([new SequenceSlice(restKv, ids.Length)], hidden);
+        Assert.Equal(whole, hidden);
+
+        using KvCache received = ShipKeysValues.Run(kv, there, identity, ids);
+        Assert.Equal(Forward(here, kv, [77]), Forward(there, received, [77]));
+
+        LayerRangeExecutor Executor() => new(weights, new ExecutorOptions { ThreadCount = 1, KvBlockCount = 2 });
+
+        static float[] Forward(LayerRangeExecutor executor, KvCache kv, int[] ids)
+        {
+            float[] hidden = new float[ids.Length * executor.Shape.HiddenSize];
+            executor.Embed(ids, hidden);
+            executor.Forward([new SequenceSlice(kv, ids.Length)], hidden);
+            return hidden;
+        }
     }
 
     private static IEnumerable<string> Commands() =>

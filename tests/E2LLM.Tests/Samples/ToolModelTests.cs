@@ -1,6 +1,8 @@
 using System.Text.Json;
 using E2LLM.Deployment;
+using E2LLM.Gguf;
 using E2LLM.Tests.Support;
+using E2LLM.Tokenization;
 
 namespace E2LLM.Tests.Samples;
 
@@ -45,6 +47,12 @@ public sealed class ToolModelTests
         ToolRun plain = await ToolRun.Of(call);
         JsonElement json = (await ToolRun.Of([.. call, "--json"])).Json;
         Assert.Equal(json.GetProperty("text").GetString() + "\n", plain.Out);
+
+        // Prompt and answer together are the text, without a space more or less between them.
+        using GgufFile file = GgufFile.Open(ToolRun.Q8Model);
+        string whole = TokenizerLoader.Load(file.Metadata).Decode([.. Ints(json, "promptIds"), .. Ints(json, "ids")]);
+        Assert.Equal(whole, "One day" + json.GetProperty("text").GetString());
+        Assert.StartsWith(" ", plain.Out, StringComparison.Ordinal);
     }
 
     [Theory]
