@@ -153,10 +153,14 @@ internal sealed unsafe class AttentionWork : IWork, IDisposable
             // Tokens before the block see none of it.
             int seenByFirst = firstPosition + 1 - (block * layout.BlockTokenCount), skipped = Math.Max(0, 1 - seenByFirst);
             AttentionRows seeing = rows.From(skipped);
-            int nextBlock = (block + 1) * layout.BlockTokenCount <= last ? block + 1 : block;
-            if (layout.ElementType != KvElementType.F16 || seeing.Tokens > 1 || !TryFoldStored(tile, block, nextBlock, seeing, seenByFirst + skipped))
+            byte* next = AfterBlock(tile, block, last);
+            if (layout.ElementType == KvElementType.F16 && seeing.Tokens == 1)
             {
-                (nint keys, nint values) = DecodeBlock(tile.Slice.Cache, block, nextBlock, tile.KvHead, scratch);
+                FoldStored(tile, block, next, seeing, seenByFirst + skipped);
+            }
+            else
+            {
+                (nint keys, nint values) = DecodeBlock(tile.Slice.Cache, block, next, tile.KvHead, scratch);
                 AttentionBlock.Fold(seeing, (float*)keys, (float*)values, seenByFirst + skipped);
             }
         }
@@ -164,28 +168,33 @@ internal sealed unsafe class AttentionWork : IWork, IDisposable
         return rows;
     }
 
-    private bool TryFoldStored(in Tile tile, int block, int nextBlock, in AttentionRows rows, int count)
+    /// <summary>The keys that are read after a block: the next block's, or those of the next head.</summary>
+    private byte* AfterBlock(in Tile tile, int block, int lastPosition)
     {
         KvCacheLayout layout = tile.Slice.Cache.Layout;
-        long keyOffset = tile.KvHead * layout.KeyHeadBytes, valueOffset = layout.ValuesOffset + (tile.KvHead * layout.ValueHeadBytes);
-        byte* data = tile.Slice.Cache.LayerPointer(_layer, block), next = tile.Slice.Cache.LayerPointer(_layer, nextBlock) + keyOffset;
-        return HalfAttentionBlock.TryFold(rows, (ushort*)(data + keyOffset), (ushort*)(data + valueOffset), count, next);
+        return (block + 1) * layout.BlockTokenCount <= lastPosition
+            ? tile.Slice.Cache.LayerPointer(_layer, block + 1) + layout.KeysOffset(tile.KvHead)
+            : tile.Slice.Cache.LayerPointer(_layer, 0) + layout.KeysOffset(Math.Min(tile.KvHead + 1, layout.KvHeadCount - 1));
     }
 
-    private (nint Keys, nint Values) DecodeBlock(KvCache cache, int block, int nextBlock, int head, AttentionScratch scratch)
+    private void FoldStored(in Tile tile, int block, byte* next, in AttentionRows rows, int count)
+    {
+        KvCacheLayout layout = tile.Slice.Cache.Layout;
+        byte* data = tile.Slice.Cache.LayerPointer(_layer, block), keys = data + layout.KeysOffset(tile.KvHead), values = data + layout.ValuesOffset(tile.KvHead);
+        HalfAttentionBlock.Fold(rows, (ushort*)keys, (ushort*)values, count, next, next + (values - keys));
+    }
+
+    private (nint Keys, nint Values) DecodeBlock(KvCache cache, int block, byte* next, int head, AttentionScratch scratch)
     {
         KvCacheLayout layout = cache.Layout;
-        byte* data = cache.LayerPointer(_layer, block);
-        byte* keys = data + (head * layout.KeyHeadBytes), values = data + layout.ValuesOffset + (head * layout.ValueHeadBytes);
+        byte* data = cache.LayerPointer(_layer, block), keys = data + layout.KeysOffset(head), values = data + layout.ValuesOffset(head);
         if (layout.ElementType == KvElementType.F32)
         {
             return ((nint)keys, (nint)values);
         }
 
-        ushort* keyScales = (ushort*)(data + layout.KeyScalesOffset + (head * layout.ScaleHeadBytes));
-        ushort* valueScales = (ushort*)(data + layout.ValueScalesOffset + (head * layout.ScaleHeadBytes));
-        DecodeKv.Keys(layout.ElementType, keys, keyScales, layout.HeadDim, scratch.Keys, values);
-        DecodeKv.Values(layout.ElementType, values, valueScales, layout.HeadDim, layout.StoredHeadDim, scratch.Values, cache.LayerPointer(_layer, nextBlock) + (head * layout.KeyHeadBytes));
+        DecodeKv.Keys(layout.ElementType, keys, (ushort*)(data + layout.KeyScalesOffset(head)), layout.HeadDim, scratch.Keys, values);
+        DecodeKv.Values(layout.ElementType, values, (ushort*)(data + layout.ValueScalesOffset(head)), layout.HeadDim, layout.StoredHeadDim, scratch.Values, next);
         return ((nint)scratch.Keys, (nint)scratch.Values);
     }
 

@@ -99,11 +99,11 @@ internal sealed unsafe class HeadsWork(WorkerPool pool, ModelShape shape, Rotary
         byte* data = _piece.SliceOf(token).Cache.LayerPointer(_layer, position / layout.BlockTokenCount);
         for (int head = 0; head < shape.KvHeadCount; head++)
         {
-            byte* keys = data + (head * layout.KeyHeadBytes) + (slot * layout.ElementBytes);
-            ushort* keyScales = (ushort*)(data + layout.KeyScalesOffset + (head * layout.ScaleHeadBytes)) + slot;
+            byte* keys = data + layout.KeysOffset(head) + (slot * layout.ElementBytes);
+            ushort* keyScales = (ushort*)(data + layout.KeyScalesOffset(head)) + slot;
             EncodeKv.Run(layout.ElementType, key + (head * shape.HeadDim), shape.HeadDim, keys, layout.BlockTokenCount, keyScales, layout.BlockTokenCount);
-            byte* values = data + layout.ValuesOffset + (head * layout.ValueHeadBytes) + ((long)slot * layout.StoredHeadDim * layout.ElementBytes);
-            ushort* valueScales = (ushort*)(data + layout.ValueScalesOffset + (head * layout.ScaleHeadBytes)) + (slot * layout.HeadScaleCount);
+            byte* values = data + layout.ValuesOffset(head) + ((long)slot * layout.StoredHeadDim * layout.ElementBytes);
+            ushort* valueScales = (ushort*)(data + layout.ValueScalesOffset(head)) + (slot * layout.HeadScaleCount);
             EncodeKv.Run(layout.ElementType, value + (head * shape.HeadDim), shape.HeadDim, values, 1, valueScales, 1);
         }
     }

@@ -17,31 +17,32 @@ internal static unsafe class KvBlockTransposition
             int position = firstToken + done;
             if (hasTiles && count - done >= KeyTiles.Size && blockTokens - (position % blockTokens) >= KeyTiles.Size)
             {
-                CopyKeyTiles(layout, (ushort*)cache.LayerPointer(layer, position / blockTokens) + (position % blockTokens), (ushort*)(canonical + ((long)done * layout.TokenBytes)), direction.ToCache);
+                CopyKeyTiles(layout, cache.LayerPointer(layer, position / blockTokens), position % blockTokens, (ushort*)(canonical + ((long)done * layout.TokenBytes)), direction.ToCache);
                 done += KeyTiles.Size - 1;
                 continue;
             }
 
-            byte* data = cache.LayerPointer(layer, position / blockTokens) + (direction.IsKeys ? 0 : layout.ValuesOffset);
-            CopyPosition(layout, data, position % blockTokens, canonical + ((long)done * layout.TokenBytes), direction);
+            CopyPosition(layout, cache.LayerPointer(layer, position / blockTokens), position % blockTokens, canonical + ((long)done * layout.TokenBytes), direction);
         }
     }
 
     /// <summary>Copies the keys of 8 positions of one block, all heads, in tiles.</summary>
-    private static void CopyKeyTiles(KvCacheLayout layout, ushort* stored, ushort* canonical, bool toCache)
+    private static void CopyKeyTiles(KvCacheLayout layout, byte* data, int slot, ushort* canonical, bool toCache)
     {
-        int channels = layout.KvHeadCount * layout.HeadDim;
-        for (int channel = 0; channel < channels; channel += KeyTiles.Size)
+        nint channels = (nint)layout.KvHeadCount * layout.HeadDim;
+        for (int head = 0; head < layout.KvHeadCount; head++)
         {
-            // Heads follow each other without a gap in both layouts, so channels count through.
-            ushort* tile = stored + ((nint)channel * layout.BlockTokenCount);
-            if (toCache)
+            ushort* tile = (ushort*)(data + layout.KeysOffset(head)) + slot;
+            for (int element = 0; element < layout.HeadDim; element += KeyTiles.Size, tile += (nint)KeyTiles.Size * layout.BlockTokenCount, canonical += KeyTiles.Size)
             {
-                KeyTiles.Transpose(canonical + channel, channels, tile, layout.BlockTokenCount);
-            }
-            else
-            {
-                KeyTiles.Transpose(tile, layout.BlockTokenCount, canonical + channel, channels);
+                if (toCache)
+                {
+                    KeyTiles.Transpose(canonical, channels, tile, layout.BlockTokenCount);
+                }
+                else
+                {
+                    KeyTiles.Transpose(tile, layout.BlockTokenCount, canonical, channels);
+                }
             }
         }
     }
@@ -51,15 +52,14 @@ internal static unsafe class KvBlockTransposition
         // Keys: neighbouring elements of one position lie a whole block of positions apart. Values: side by side.
         int elementStride = direction.IsKeys ? layout.BlockTokenCount : 1;
         int slotStride = direction.IsKeys ? 1 : layout.StoredHeadDim;
-        long headElements = direction.IsKeys ? layout.HeadDim * (long)layout.BlockTokenCount : layout.StoredHeadDim * (long)layout.BlockTokenCount;
         int size = layout.ElementBytes;
-        byte* scales = data + (direction.IsKeys ? layout.KeyScalesOffset : layout.ValueScalesOffset - layout.ValuesOffset);
         for (int head = 0; head < layout.KvHeadCount; head++)
         {
-            byte* stored = data + (((head * headElements) + ((long)slot * slotStride)) * size);
+            byte* stored = data + (direction.IsKeys ? layout.KeysOffset(head) : layout.ValuesOffset(head)) + ((long)slot * slotStride * size);
             if (layout.ElementType == KvElementType.Q8_0)
             {
-                CopyQuantizedHead(layout, stored, elementStride, scales + (head * layout.ScaleHeadBytes), slot, canonical, direction);
+                CopyQuantizedHead(
+                    layout, stored, elementStride, data + (direction.IsKeys ? layout.KeyScalesOffset(head) : layout.ValueScalesOffset(head)), slot, canonical, direction);
                 canonical += layout.HeadScaleCount * (sizeof(ushort) + KvCacheLayout.QuantizedBlockElementCount);
             }
             else

@@ -9,10 +9,10 @@ namespace E2LLM.KvCaching;
 /// <param name="ElementType">How an element is stored. <see cref="KvElementType.Q8_0"/> needs a <paramref name="HeadDim"/> that is a multiple of 32.</param>
 /// <param name="BlockTokenCount">Positions per block; only <see cref="DefaultBlockTokenCount"/> is supported.</param>
 /// <remarks>
-/// Inside a block, one layer after another, each layer as keys then values. Keys lie transposed, so that neighbouring positions of one
-/// element fill a vector: <c>keys[kvHead][headDim][position]</c>. Values lie <c>values[kvHead][position][storedHeadDim]</c>, the head padded with
-/// zeros to a multiple of 16 elements. Q8_0 appends its half-precision scales to each half: <c>[kvHead][headDim / 32][position]</c> for keys,
-/// <c>[kvHead][position][headDim / 32]</c> for values. This inner layout may change; the canonical order of <see cref="KvCache.ReadKeys"/> does not.
+/// Inside a block, one layer after another, each layer head by head, a head as keys then values. Keys lie transposed, so that neighbouring positions of one
+/// element fill a vector: <c>[headDim][position]</c>. Values lie <c>[position][storedHeadDim]</c>, the head padded with
+/// zeros to a multiple of 16 elements. Q8_0 appends its half-precision scales to each half: <c>[headDim / 32][position]</c> for keys,
+/// <c>[position][headDim / 32]</c> for values. This inner layout may change; the canonical order of <see cref="KvCache.ReadKeys"/> does not.
 /// </remarks>
 public sealed record KvCacheLayout(
     LayerRange Layers, int KvHeadCount, int HeadDim, KvElementType ElementType, int BlockTokenCount = KvCacheLayout.DefaultBlockTokenCount)
@@ -51,14 +51,17 @@ public sealed record KvCacheLayout(
 
     internal long ScaleHeadBytes => (long)HeadScaleCount * BlockTokenCount * sizeof(ushort);
 
-    internal long KeyScalesOffset => KvHeadCount * KeyHeadBytes;
+    /// <summary>Keys of a head in one layer of one block. Its values follow at once: attention reads one after the other.</summary>
+    internal long KeysOffset(int head) => head * ((2 * ScaleHeadBytes) + KeyHeadBytes + ValueHeadBytes);
 
-    internal long ValuesOffset => KeyScalesOffset + (KvHeadCount * ScaleHeadBytes);
+    internal long KeyScalesOffset(int head) => KeysOffset(head) + KeyHeadBytes;
 
-    internal long ValueScalesOffset => ValuesOffset + (KvHeadCount * ValueHeadBytes);
+    internal long ValuesOffset(int head) => KeyScalesOffset(head) + ScaleHeadBytes;
 
-    /// <summary>Bytes of one layer of one block, a multiple of 64 so that every layer starts on a cache line.</summary>
-    internal long LayerBytes => (ValueScalesOffset + (KvHeadCount * ScaleHeadBytes) + 63) / 64 * 64;
+    internal long ValueScalesOffset(int head) => ValuesOffset(head) + ValueHeadBytes;
+
+    /// <summary>Bytes of one layer of one block, a multiple of 64 as every part of it, so that all start on a cache line.</summary>
+    internal long LayerBytes => KeysOffset(KvHeadCount);
 
     /// <summary>Bytes of the keys and values of one position over all layers, in canonical order without padding.</summary>
     public long PositionBytes => checked(2L * Layers.Count * TokenBytes);

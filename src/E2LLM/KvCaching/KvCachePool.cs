@@ -1,16 +1,14 @@
-using System.Runtime.InteropServices;
-
 namespace E2LLM.KvCaching;
 
 /// <summary>
 /// A fixed number of equal KV blocks in native memory, shared by the sequences of one executor. Owns the memory of every block;
-/// a block is allocated when first used and stays until the pool is disposed. Sequences that begin with the same tokens may share blocks, and blocks
+/// a block takes memory when first used and keeps it until the pool is disposed. Sequences that begin with the same tokens may share blocks, and blocks
 /// that nobody holds may keep what they hold for a later sequence until the memory is needed. Thread-safe.
 /// </summary>
 public sealed unsafe class KvCachePool : IDisposable
 {
     private readonly Lock _gate = new();
-    private readonly nint[] _blocks;
+    private readonly KvBlockMemory _memory;
     private readonly int[] _free;
     private readonly int[] _holders;
     private readonly KeptPages _kept;
@@ -29,7 +27,7 @@ public sealed unsafe class KvCachePool : IDisposable
         layout.Validate();
         Layout = layout;
         BlockCount = blockCount;
-        _blocks = new nint[blockCount];
+        _memory = new KvBlockMemory(layout.BlockBytes, blockCount);
         _free = new int[blockCount];
         _holders = new int[blockCount];
         _kept = new KeptPages(blockCount);
@@ -214,13 +212,13 @@ public sealed unsafe class KvCachePool : IDisposable
             }
 
             int copy = TakeOne();
-            Buffer.MemoryCopy((void*)_blocks[block], (void*)_blocks[copy], Layout.BlockBytes, Layout.BlockBytes);
+            Buffer.MemoryCopy(_memory.Pointer(block), _memory.Pointer(copy), Layout.BlockBytes, Layout.BlockBytes);
             Release([block]);
             return copy;
         }
     }
 
-    internal byte* Pointer(int block) => (byte*)_blocks[block];
+    internal byte* Pointer(int block) => _memory.Pointer(block);
 
     internal bool IsDisposed => _disposed;
 
@@ -234,15 +232,7 @@ public sealed unsafe class KvCachePool : IDisposable
         }
 
         int block = _free[_freeCount - 1];
-        if (_blocks[block] == 0)
-        {
-            // Zeroed once: the padding of value heads is never written again.
-            nuint bytes = checked((nuint)Layout.BlockBytes);
-            void* memory = NativeMemory.AlignedAlloc(Math.Max(bytes, 64), 64);
-            NativeMemory.Clear(memory, bytes);
-            _blocks[block] = (nint)memory;
-        }
-
+        _memory.Take(block);
         _freeCount--;
         _holders[block] = 1;
         return block;
@@ -278,11 +268,7 @@ public sealed unsafe class KvCachePool : IDisposable
         lock (_gate)
         {
             _disposed = true;
-            for (int i = 0; i < _blocks.Length; i++)
-            {
-                NativeMemory.AlignedFree((void*)_blocks[i]);
-                _blocks[i] = 0;
-            }
+            _memory.Free();
         }
     }
 }

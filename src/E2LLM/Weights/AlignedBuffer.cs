@@ -23,6 +23,14 @@ internal sealed unsafe class AlignedBuffer : IDisposable
         // Large zeroed memory comes straight from the system: its pages are taken, and cleared, by whoever writes to them first.
         _allocated = NativeMemory.AllocZeroed(checked((nuint)(Bytes + Slack + Alignment)));
         Pointer = (byte*)(((nuint)_allocated + Alignment - 1) / Alignment * Alignment);
+        LargePages.Ask(Pointer, (nuint)Bytes);
+    }
+
+    private AlignedBuffer(byte* pointer, long bytes)
+    {
+        Pointer = pointer;
+        Bytes = bytes;
+        GC.SuppressFinalize(this);
     }
 
     ~AlignedBuffer() => Free();
@@ -39,6 +47,15 @@ internal sealed unsafe class AlignedBuffer : IDisposable
     /// <summary>What a buffer of <paramref name="bytes"/> takes: the same figure as <see cref="Bytes"/>.</summary>
     internal static long RoundUp(long bytes) => checked((bytes + Alignment - 1) / Alignment * Alignment);
 
+    /// <summary>A part that owns nothing: whoever uses it keeps this buffer alive.</summary>
+    /// <param name="offset">A multiple of the alignment.</param>
+    /// <param name="bytes">Size, which is rounded up; must lie within the buffer then.</param>
+    internal AlignedBuffer Part(long offset, long bytes)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(RoundUp(bytes), Bytes - offset, nameof(bytes));
+        return new AlignedBuffer(Pointer + offset, RoundUp(bytes));
+    }
+
     public void Dispose()
     {
         Free();
@@ -47,6 +64,7 @@ internal sealed unsafe class AlignedBuffer : IDisposable
 
     private void Free()
     {
+        // Null for a part.
         NativeMemory.Free(_allocated);
         _allocated = null;
         Pointer = null;

@@ -14,20 +14,20 @@ internal interface ITensorSource
 }
 
 /// <summary>Tensors of an open file, each read when it is asked for.</summary>
-internal sealed unsafe class FileTensors(GgufFile file) : ITensorSource
+internal sealed unsafe class FileTensors(GgufFile file, WeightArena arena) : ITensorSource
 {
-    public WeightMatrix Matrix(TensorRequest request, CancellationToken ct) => WeightMatrix.Load(file, request.Find(file), ct);
+    public WeightMatrix Matrix(TensorRequest request, CancellationToken ct) => WeightMatrix.Load(file, request.Find(file), arena, ct);
 
     public AlignedBuffer Vector(TensorRequest request)
     {
         using GgufTensorView view = file.OpenTensor(request.Find(file));
-        return Vector(view);
+        return Vector(view, arena);
     }
 
-    internal static AlignedBuffer Vector(GgufTensorView view)
+    internal static AlignedBuffer Vector(GgufTensorView view, WeightArena? arena)
     {
         int columns = checked((int)view.Tensor.RowLength);
-        var buffer = new AlignedBuffer((long)columns * sizeof(float));
+        AlignedBuffer buffer = arena?.Take((long)columns * sizeof(float)) ?? new AlignedBuffer((long)columns * sizeof(float));
         fixed (byte* stored = view.Rows(0, 1))
         {
             DequantizeRow.Run(view.Tensor.Type, stored, columns, buffer.Floats);
@@ -42,12 +42,12 @@ internal sealed class StreamTensors : ITensorSource, IDisposable
 {
     private readonly Dictionary<string, IDisposable> _loaded = new(StringComparer.Ordinal);
 
-    /// <summary>Reads the whole stream; the header was checked before.</summary>
+    /// <summary>Reads the whole stream; the header was checked before. Memory is taken tensor by tensor, as they come: the header alone is not believed.</summary>
     public StreamTensors(GgufStream stream, CancellationToken ct)
     {
         try
         {
-            stream.ReadTensors(view => _loaded[view.Tensor.Name] = view.Tensor.RowCount == 1 ? FileTensors.Vector(view) : WeightMatrix.Load(view, ct), ct);
+            stream.ReadTensors(view => _loaded[view.Tensor.Name] = view.Tensor.RowCount == 1 ? FileTensors.Vector(view, null) : WeightMatrix.Load(view, null, ct), ct);
         }
         catch
         {

@@ -13,13 +13,18 @@ public sealed class ModelWeights : IDisposable
     private readonly IProgress<LoadingProgress>? _progress;
 
     private ModelWeights(
-        ITensorSource source, WeightsMemory memory, ModelShape shape, LayerRange layers, bool embedding, bool head, IProgress<LoadingProgress>? progress, CancellationToken ct)
+        ITensorSource source, WeightArena? arena, WeightsMemory memory, ModelShape shape, LayerRange layers, bool embedding, bool head, IProgress<LoadingProgress>? progress, CancellationToken ct)
     {
         _progress = progress;
         Shape = shape;
         Layers = layers;
         Memory = memory;
         _layers = new LayerWeights[layers.Count];
+        if (arena is not null)
+        {
+            _owned.Add(arena);
+        }
+
         try
         {
             if (embedding)
@@ -119,8 +124,12 @@ public sealed class ModelWeights : IDisposable
     /// <exception cref="GgufFormatException">A tensor is missing or has a shape that the metadata contradicts.</exception>
     /// <exception cref="NotSupportedException">A tensor's type is not supported. Found before anything is loaded.</exception>
     public static ModelWeights Load(
-        GgufFile file, ModelShape shape, LayerRange layers, bool embedding, bool head, IProgress<LoadingProgress>? progress = null, CancellationToken ct = default) =>
-        new(new FileTensors(file), EstimateMemory(file, shape, layers, embedding, head), shape, layers, embedding, head, progress, ct);
+        GgufFile file, ModelShape shape, LayerRange layers, bool embedding, bool head, IProgress<LoadingProgress>? progress = null, CancellationToken ct = default)
+    {
+        WeightsMemory memory = EstimateMemory(file, shape, layers, embedding, head);
+        var arena = new WeightArena(memory.TotalBytes);
+        return new ModelWeights(new FileTensors(file, arena), arena, memory, shape, layers, embedding, head, progress, ct);
+    }
 
     /// <summary>
     /// Loads what a stream holds, a slice (<see cref="GgufSlicer"/>) or a whole model, front to back, so that a device needs no file: beyond the weights themselves only the largest tensor is in
@@ -146,7 +155,7 @@ public sealed class ModelWeights : IDisposable
         WeightsMemory memory = EstimateMemory(gguf.Header, shape, layers, embedding, head);
         using var tensors = new StreamTensors(gguf, ct);
         identity = gguf.Identity();
-        return new ModelWeights(tensors, memory, shape, layers, embedding, head, progress: null, ct);
+        return new ModelWeights(tensors, arena: null, memory, shape, layers, embedding, head, progress: null, ct);
     }
 
     /// <summary>Says what loading from a file would allocate, and checks all it would check, without reading a tensor.</summary>

@@ -6,7 +6,7 @@ using E2LLM.Kernels.Quantization;
 namespace E2LLM.Weights;
 
 /// <summary>
-/// One matrix, repacked for the kernels. Owns its memory; disposed by its <see cref="ModelWeights"/>. Immutable after loading; thread-safe to read.
+/// One matrix, repacked for the kernels. Owns its memory, unless it is an arena's; disposed by its <see cref="ModelWeights"/>. Immutable after loading; thread-safe to read.
 /// </summary>
 internal sealed unsafe class WeightMatrix : IDisposable
 {
@@ -15,12 +15,13 @@ internal sealed unsafe class WeightMatrix : IDisposable
 
     private readonly AlignedBuffer _packed;
 
-    private WeightMatrix(TensorType type, int rows, int columns)
+    private WeightMatrix(TensorType type, int rows, int columns, WeightArena? arena)
     {
         Type = type;
         Rows = rows;
         Columns = columns;
-        _packed = new AlignedBuffer(PackedMatrix.MatrixBytes(type, rows, columns));
+        long bytes = PackedMatrix.MatrixBytes(type, rows, columns);
+        _packed = arena?.Take(bytes) ?? new AlignedBuffer(bytes);
     }
 
     /// <summary>Element type, as stored.</summary>
@@ -39,17 +40,17 @@ internal sealed unsafe class WeightMatrix : IDisposable
     internal ActivationForm Form => PackedMatrix.FormOf(Type);
 
     /// <summary>Reads and repacks a tensor; its pages of the file are let go afterwards.</summary>
-    internal static WeightMatrix Load(GgufFile file, GgufTensor tensor, CancellationToken ct)
+    internal static WeightMatrix Load(GgufFile file, GgufTensor tensor, WeightArena arena, CancellationToken ct)
     {
         using GgufTensorView view = file.OpenTensor(tensor);
-        return Load(view, ct);
+        return Load(view, arena, ct);
     }
 
-    /// <summary>Repacks a tensor whose bytes are at hand.</summary>
-    internal static WeightMatrix Load(GgufTensorView view, CancellationToken ct)
+    /// <summary>Repacks a tensor whose bytes are at hand, into memory of the arena or, without one, of its own.</summary>
+    internal static WeightMatrix Load(GgufTensorView view, WeightArena? arena, CancellationToken ct)
     {
         GgufTensor tensor = view.Tensor;
-        var matrix = new WeightMatrix(tensor.Type, checked((int)tensor.RowCount), checked((int)tensor.RowLength));
+        var matrix = new WeightMatrix(tensor.Type, checked((int)tensor.RowCount), checked((int)tensor.RowLength), arena);
         try
         {
             long groupBytes = Math.Max(1, PackedMatrix.GroupBytes(tensor.Type, matrix.Columns));

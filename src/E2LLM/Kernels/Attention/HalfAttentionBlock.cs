@@ -1,6 +1,6 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using E2LLM.Kernels.Lanes;
+using E2LLM.Kernels.MatMul;
 
 namespace E2LLM.Kernels.Attention;
 
@@ -14,99 +14,85 @@ internal static unsafe class HalfAttentionBlock
 {
     private const int Positions = AttentionBlock.Positions;
 
-    /// <summary>Folds one block in at the widest width the machine has; false, and nothing done, where the block must be widened in a scratch: it holds infinities or NaN, or the head fills no whole vectors.</summary>
+    /// <summary>Folds one block in at the widest width the machine has.</summary>
     /// <param name="rows">Rows of one token.</param>
     /// <param name="keys">Stored keys.</param>
     /// <param name="values">Stored values.</param>
     /// <param name="count">Positions that the token sees, 1 or more.</param>
-    /// <param name="next">The keys that will be read after this block: they are fetched meanwhile. Null for none.</param>
-    internal static bool TryFold(in AttentionRows rows, ushort* keys, ushort* values, int count, byte* next)
+    /// <param name="nextKeys">The keys that will be read after this block: they are fetched while these are read.</param>
+    /// <param name="nextValues">The values that will be read then, likewise.</param>
+    internal static void Fold(in AttentionRows rows, ushort* keys, ushort* values, int count, byte* nextKeys, byte* nextValues)
     {
         if (Vector512.IsHardwareAccelerated)
         {
-            return TryFold<Vector512<float>, FloatLanes512>(rows, keys, values, count, next);
+            Fold<Vector512<float>, FloatLanes512>(rows, keys, values, count, nextKeys, nextValues);
         }
-
-        if (Vector256.IsHardwareAccelerated)
+        else if (Vector256.IsHardwareAccelerated)
         {
-            return TryFold<Vector256<float>, FloatLanes256>(rows, keys, values, count, next);
+            Fold<Vector256<float>, FloatLanes256>(rows, keys, values, count, nextKeys, nextValues);
         }
-
-        return Vector128.IsHardwareAccelerated
-            ? TryFold<Vector128<float>, FloatLanes128>(rows, keys, values, count, next)
-            : TryFold<float, FloatLanesScalar>(rows, keys, values, count, next);
+        else if (Vector128.IsHardwareAccelerated)
+        {
+            Fold<Vector128<float>, FloatLanes128>(rows, keys, values, count, nextKeys, nextValues);
+        }
+        else
+        {
+            Fold<float, FloatLanesScalar>(rows, keys, values, count, nextKeys, nextValues);
+        }
     }
 
     /// <summary>The same at a width of the caller's choice: for tests.</summary>
-    internal static bool TryFold<TVector, TLanes>(in AttentionRows rows, ushort* keys, ushort* values, int count, byte* next)
+    internal static void Fold<TVector, TLanes>(in AttentionRows rows, ushort* keys, ushort* values, int count, byte* nextKeys, byte* nextValues)
         where TVector : unmanaged
         where TLanes : IFloatLanes<TVector>
     {
-        int seen = Math.Min(Positions, count), words = rows.ValueStride / 2;
-        if (words % TLanes.Count != 0 || !AreFinite(keys, (nint)rows.HeadDim * Positions))
-        {
-            return false;
-        }
-
-        // Only scores are written so far, which are a scratch; the values are looked at when they have been fetched.
-        Multiply<TVector, TLanes>((uint*)keys, Positions / 2, seen, (nint)values - (nint)keys, rows.Queries, rows.HeadDim, rows.HeadDim, rows.Scores, Positions, rows.Heads, false);
-        if (!AreFinite(values, (nint)seen * rows.ValueStride))
-        {
-            return false;
-        }
-
+        int seen = Math.Min(Positions, count);
+        Multiply<TVector, TLanes>(keys, Positions, seen, (nint)nextKeys - (nint)keys, rows.Queries, rows.HeadDim, rows.HeadDim, rows.Scores, Positions, rows.Heads, false);
         for (int row = 0; row < rows.Heads; row++)
         {
             AttentionBlock.Normalise<TVector, TLanes>(rows, row, seen);
         }
 
-        nint ahead = next is null ? 0 : (nint)next - (nint)values;
-        Multiply<TVector, TLanes>((uint*)values, words, rows.ValueStride, ahead, rows.Scores, Positions, seen, rows.Outputs, rows.ValueStride, rows.Heads, true);
-        return true;
+        Multiply<TVector, TLanes>(
+            values, rows.ValueStride, rows.ValueStride, (nint)nextValues - (nint)values, rows.Scores, Positions, seen, rows.Outputs, rows.ValueStride, rows.Heads, true);
     }
 
-    /// <summary><c>y[row][0 .. width) (+)= sum over k of x[row][k] * w[k][0 .. width)</c>; whole pairs of vectors are written.</summary>
+    /// <summary><c>y[row][0 .. width) (+)= sum over k of x[row][k] * w[k][0 .. width)</c>; whole vectors are written, four at a time where there are four.</summary>
     private static void Multiply<TVector, TLanes>(
-        uint* w, int stride, int width, nint ahead, float* x, nint xStride, int depth, float* y, nint yStride, int rowCount, bool accumulate)
+        ushort* w, int stride, int width, nint ahead, float* x, nint xStride, int depth, float* y, nint yStride, int rowCount, bool accumulate)
         where TVector : unmanaged
         where TLanes : IFloatLanes<TVector>
     {
-        int lanes = TLanes.Count, tile = HalfPairTile.Rows<TVector, TLanes>();
+        int tile = HalfPairTile.Rows<TVector, TLanes>();
         for (int row = 0; row < rowCount; row += tile, ahead = 0)
         {
-            for (int word = 0; 2 * word < width; word += 2 * lanes)
+            int rows = Math.Min(tile, rowCount - row);
+            for (int lane = 0; lane < width;)
             {
-                int second = word + lanes < stride ? lanes : 0;
-                HalfPairTile.Run<TVector, TLanes>(
-                    w + word, w + word + second, stride, ahead, x + (row * xStride), xStride, Math.Min(tile, rowCount - row), depth, y + (row * yStride) + (2 * word), yStride, 2 * second, accumulate);
+                float* factors = x + (row * xStride), target = y + (row * yStride) + lane;
+                int vectors = Math.Min(HalfPairTile.Vectors, (stride - lane) / TLanes.Count);
+                if (vectors != HalfPairTile.Vectors || !HalfPairTile.TryRun<TVector, TLanes>((uint*)(w + lane), stride / 2, ahead, factors, xStride, rows, depth, target, yStride, accumulate))
+                {
+                    Widened<TVector, TLanes>(w + lane, vectors, stride, factors, xStride, rows, depth, target, yStride, accumulate);
+                }
+
+                lane += vectors * TLanes.Count;
             }
         }
     }
 
-    /// <summary>Whether no element is infinite or NaN.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    internal static bool AreFinite(ushort* halves, nint count)
+    // Infinities or NaN, or a last vector or two: each vector is widened by all the steps that this takes.
+    private static void Widened<TVector, TLanes>(
+        ushort* w, int vectors, int stride, float* x, nint xStride, int rowCount, int depth, float* y, nint yStride, bool accumulate)
+        where TVector : unmanaged
+        where TLanes : IFloatLanes<TVector>
     {
-        // As signed numbers the positive infinity and NaN are the largest, as unsigned ones the negative.
-        Vector512<ushort> largest = Vector512<ushort>.Zero, other = largest;
-        Vector512<short> largestSigned = Vector512.Create(short.MinValue), otherSigned = largestSigned;
-        nint i = 0;
-        for (; i <= count - (2 * Vector512<ushort>.Count); i += 2 * Vector512<ushort>.Count)
+        for (int vector = 0; vector < vectors; vector += 2)
         {
-            Vector512<ushort> first = Vector512.Load(halves + i), second = Vector512.Load(halves + i + Vector512<ushort>.Count);
-            largest = Vector512.Max(largest, first);
-            largestSigned = Vector512.Max(largestSigned, first.AsInt16());
-            other = Vector512.Max(other, second);
-            otherSigned = Vector512.Max(otherSigned, second.AsInt16());
+            int second = vector + 1 < vectors ? TLanes.Count : 0;
+            ushort* first = w + (vector * TLanes.Count);
+            FloatTile.Run<TVector, TLanes, HalfElement>(
+                (byte*)first, (byte*)(first + second), stride * sizeof(ushort), x, xStride, rowCount, depth, y + (vector * TLanes.Count), yStride, second, accumulate);
         }
-
-        bool special = Vector512.GreaterThanOrEqualAny(Vector512.Max(largest, other), Vector512.Create((ushort)0xFC00))
-            || Vector512.GreaterThanOrEqualAny(Vector512.Max(largestSigned, otherSigned), Vector512.Create((short)0x7C00));
-        for (; i < count; i++)
-        {
-            special |= (halves[i] & 0x7C00) == 0x7C00;
-        }
-
-        return !special;
     }
 }

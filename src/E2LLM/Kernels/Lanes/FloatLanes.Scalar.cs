@@ -22,6 +22,10 @@ internal readonly unsafe struct FloatLanesScalar : IFloatLanes<float>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float LoadHighHalves(uint* source) => BitConverter.Int32BitsToSingle(((int)*source >> 3) & unchecked((int)0x8FFF_E000));
 
+    public static float LargestHalves(float soFar, uint* source) => MathF.Max(soFar, Math.Max(*source & 0x7FFF, (*source >> 16) & 0x7FFF));
+
+    public static bool AnySpecialHalf(float largest) => largest >= 0x7C00;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float LoadBFloat16(ushort* source) => BitConverter.UInt32BitsToSingle((uint)*source << 16);
 

@@ -38,6 +38,17 @@ internal readonly unsafe struct FloatLanes128 : IFloatLanes<Vector128<float>>
     public static Vector128<float> LoadHighHalves(uint* source) =>
         ((Vector128.Load((int*)source) >> 3) & Vector128.Create(unchecked((int)0x8FFF_E000))).AsSingle();
 
+    // A half added to itself loses its sign: infinities and NaN are the largest numbers then.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> LargestHalves(Vector128<float> soFar, uint* source)
+    {
+        Vector128<ushort> halves = Vector128.Load((ushort*)source);
+        return Vector128.Max(soFar.AsUInt16(), halves + halves).AsSingle();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool AnySpecialHalf(Vector128<float> largest) => Vector128.GreaterThanOrEqualAny(largest.AsUInt16(), Vector128.Create((ushort)0xF800));
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> LoadBFloat16(ushort* source) => (WidenLoad(source) << 16).AsSingle();
 

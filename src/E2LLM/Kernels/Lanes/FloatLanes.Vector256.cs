@@ -38,6 +38,17 @@ internal readonly unsafe struct FloatLanes256 : IFloatLanes<Vector256<float>>
     public static Vector256<float> LoadHighHalves(uint* source) =>
         ((Vector256.Load((int*)source) >> 3) & Vector256.Create(unchecked((int)0x8FFF_E000))).AsSingle();
 
+    // A half added to itself loses its sign: infinities and NaN are the largest numbers then.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> LargestHalves(Vector256<float> soFar, uint* source)
+    {
+        Vector256<ushort> halves = Vector256.Load((ushort*)source);
+        return Vector256.Max(soFar.AsUInt16(), halves + halves).AsSingle();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool AnySpecialHalf(Vector256<float> largest) => Vector256.GreaterThanOrEqualAny(largest.AsUInt16(), Vector256.Create((ushort)0xF800));
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> LoadBFloat16(ushort* source) => (WidenLoad(source) << 16).AsSingle();
 

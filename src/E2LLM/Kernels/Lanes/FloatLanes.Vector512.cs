@@ -38,6 +38,17 @@ internal readonly unsafe struct FloatLanes512 : IFloatLanes<Vector512<float>>
     public static Vector512<float> LoadHighHalves(uint* source) =>
         ((Vector512.Load((int*)source) >> 3) & Vector512.Create(unchecked((int)0x8FFF_E000))).AsSingle();
 
+    // A half added to itself loses its sign: infinities and NaN are the largest numbers then.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> LargestHalves(Vector512<float> soFar, uint* source)
+    {
+        Vector512<ushort> halves = Vector512.Load((ushort*)source);
+        return Vector512.Max(soFar.AsUInt16(), halves + halves).AsSingle();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool AnySpecialHalf(Vector512<float> largest) => Vector512.GreaterThanOrEqualAny(largest.AsUInt16(), Vector512.Create((ushort)0xF800));
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> LoadBFloat16(ushort* source) => (WidenLoad(source) << 16).AsSingle();
 

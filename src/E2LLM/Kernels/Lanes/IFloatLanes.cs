@@ -28,6 +28,12 @@ internal unsafe interface IFloatLanes<TVector>
     /// <summary>The same of the high halves.</summary>
     static abstract TVector LoadHighHalves(uint* source);
 
+    /// <summary>Remembers the largest magnitudes among the halves of words, in a vector that is only good for <see cref="AnySpecialHalf"/>; begins with <see cref="Zero"/>.</summary>
+    static abstract TVector LargestHalves(TVector soFar, uint* source);
+
+    /// <summary>Whether an infinity or a NaN was among the halves.</summary>
+    static abstract bool AnySpecialHalf(TVector largest);
+
     /// <summary>Loads bfloat16 numbers and widens them exactly.</summary>
     static abstract TVector LoadBFloat16(ushort* source);
 
