@@ -61,6 +61,7 @@ internal sealed class ModelServer : IDisposable
         readBytesPerSecond = Calibration.ReadBytesPerSecond(threads),
         floatOperationsPerSecond = Calibration.FloatOperationsPerSecond(threads),
         byteOperationsPerSecond = Calibration.ByteOperationsPerSecond(threads),
+        pairOperationsPerSecond = Calibration.PairOperationsPerSecond(threads),
     });
 
     private static string Rate(double tokensPerSecond) => JsonSerializer.Serialize(new { tokensPerSecond });
