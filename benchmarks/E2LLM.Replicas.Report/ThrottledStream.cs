@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using E2LLM.Samples;
 
 namespace E2LLM.Replicas.Report;
 
@@ -15,25 +16,11 @@ internal sealed class LinkRate
 }
 
 /// <summary>A link of a stated rate: bytes leave one after another, and a write is done when its last byte has left. Reads are not held back.</summary>
-internal sealed class ThrottledStream(Stream inner, LinkRate rate) : Stream
+internal sealed class ThrottledStream(Stream inner, LinkRate rate) : PassingStream(inner)
 {
     private const int PieceBytes = 16 << 10;
     private static readonly long LateTicks = Stopwatch.Frequency / 50;
     private long _freeAt;
-
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => true;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
 
     public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {
@@ -53,35 +40,7 @@ internal sealed class ThrottledStream(Stream inner, LinkRate rate) : Stream
                 }
             }
 
-            await inner.WriteAsync(piece, cancellationToken);
+            await base.WriteAsync(piece, cancellationToken);
         }
-    }
-
-    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException("Only asynchronous writes pass a link.");
-
-    public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => inner.ReadAsync(buffer, cancellationToken);
-
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => inner.ReadAsync(buffer, offset, count, cancellationToken);
-
-    public override int Read(byte[] buffer, int offset, int count) => inner.Read(buffer, offset, count);
-
-    public override Task FlushAsync(CancellationToken cancellationToken) => inner.FlushAsync(cancellationToken);
-
-    public override void Flush() => inner.Flush();
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    protected override void Dispose(bool disposing)
-    {
-        if (disposing)
-        {
-            inner.Dispose();
-        }
-
-        base.Dispose(disposing);
     }
 }

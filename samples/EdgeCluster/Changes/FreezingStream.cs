@@ -7,7 +7,7 @@ namespace E2LLM.Samples.EdgeCluster.Changes;
 /// <param name="inner">What it wraps.</param>
 /// <param name="watchesReads">Whether the dialer's bytes are those read here, or those written.</param>
 /// <param name="frozen">Called once, when it stands still.</param>
-internal sealed class FreezingStream(Stream inner, bool watchesReads, Action frozen) : Stream
+internal sealed class FreezingStream(Stream inner, bool watchesReads, Action frozen) : PassingStream(inner)
 {
     // The first frame's header starts with the purpose of the connection; 3 is keys and values.
     private const int PurposeOffset = 40, KeysValues = 3;
@@ -21,24 +21,14 @@ internal sealed class FreezingStream(Stream inner, bool watchesReads, Action fro
     private long carried;
     private bool isKeysValues;
 
-    public override bool CanRead => true;
-
-    public override bool CanWrite => true;
-
-    public override bool CanSeek => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         if (!watchesReads)
         {
-            return await inner.ReadAsync(buffer, cancellationToken);
+            return await Inner.ReadAsync(buffer, cancellationToken);
         }
 
-        int count = await inner.ReadAsync(buffer[..Math.Min(PieceBytes, buffer.Length)], cancellationToken);
+        int count = await Inner.ReadAsync(buffer[..Math.Min(PieceBytes, buffer.Length)], cancellationToken);
         await WatchAsync(buffer[..count], cancellationToken);
         return count;
     }
@@ -48,34 +38,12 @@ internal sealed class FreezingStream(Stream inner, bool watchesReads, Action fro
         while (!watchesReads && !buffer.IsEmpty)
         {
             ReadOnlyMemory<byte> piece = buffer[..Math.Min(PieceBytes, buffer.Length)];
-            await inner.WriteAsync(piece, cancellationToken);
+            await Inner.WriteAsync(piece, cancellationToken);
             await WatchAsync(piece, cancellationToken);
             buffer = buffer[piece.Length..];
         }
 
-        await inner.WriteAsync(buffer, cancellationToken);
-    }
-
-    public override Task FlushAsync(CancellationToken cancellationToken) => inner.FlushAsync(cancellationToken);
-
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-    public override void Flush() => inner.Flush();
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    protected override void Dispose(bool disposing)
-    {
-        if (disposing)
-        {
-            inner.Dispose();
-        }
-
-        base.Dispose(disposing);
+        await Inner.WriteAsync(buffer, cancellationToken);
     }
 
     private async ValueTask WatchAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)

@@ -7,12 +7,11 @@ namespace E2LLM.Samples.EdgeCluster.Fidelity;
 /// A slow link in front of a fast stream: what is written arrives when port and link would have carried it, plus the latency. Reading is not slowed: the other side's writes are. Owns
 /// the stream. One writer and one reader at a time.
 /// </summary>
-internal sealed class PacedStream : Stream
+internal sealed class PacedStream : PassingStream
 {
     // What a sender's socket buffer would hold: a writer that is further ahead waits.
     private const int MaxQueuedBytes = 256 << 10;
     private static readonly TimeSpan DrainLimit = TimeSpan.FromSeconds(2);
-    private readonly Stream inner;
     private readonly Pace port, link;
     private readonly long latency;
     private readonly BlockingCollection<(byte[] Bytes, long Due)> queue = [];
@@ -22,33 +21,14 @@ internal sealed class PacedStream : Stream
     private Exception? problem;
 
     public PacedStream(Stream inner, Pace port, Pace link, TimeSpan latency)
+        : base(inner)
     {
-        this.inner = inner;
         (this.port, this.link) = (port, link);
         this.latency = (long)(latency.TotalSeconds * Stopwatch.Frequency);
         carrying = Task.Factory.StartNew(Carry, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
     }
 
-    public override bool CanRead => true;
-
-    public override bool CanWrite => true;
-
-    public override bool CanSeek => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
-
-    public override int Read(byte[] buffer, int offset, int count) => inner.Read(buffer, offset, count);
-
-    public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => inner.ReadAsync(buffer, cancellationToken);
-
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        inner.ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+    public override int Read(byte[] buffer, int offset, int count) => Inner.Read(buffer, offset, count);
 
     public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {
@@ -60,8 +40,6 @@ internal sealed class PacedStream : Stream
         Enqueue(buffer.Span);
     }
 
-    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
     public override void Write(byte[] buffer, int offset, int count) => Enqueue(buffer.AsSpan(offset, count));
 
     public override void Flush()
@@ -71,17 +49,12 @@ internal sealed class PacedStream : Stream
 
     public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
     protected override void Dispose(bool disposing)
     {
         if (disposing && !queue.IsAddingCompleted)
         {
             queue.CompleteAdding();
             carrying.Wait(DrainLimit);
-            inner.Dispose();
         }
 
         base.Dispose(disposing);
@@ -107,7 +80,7 @@ internal sealed class PacedStream : Stream
             foreach ((byte[] bytes, long due) in queue.GetConsumingEnumerable())
             {
                 WaitUntil(due);
-                inner.Write(bytes);
+                Inner.Write(bytes);
                 Interlocked.Add(ref queuedBytes, -bytes.Length);
                 sent.Release();
             }

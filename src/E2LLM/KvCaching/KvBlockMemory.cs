@@ -6,13 +6,16 @@ namespace E2LLM.KvCaching;
 /// The memory of a pool's blocks, taken several blocks at a time when the first of them is asked for. Zeroed by the system when it is first written to, so that blocks that wait cost nothing; in stretches that large
 /// pages fit into. Owns the memory. Not thread-safe, but <see cref="Pointer"/> of a block that was taken.
 /// </summary>
-internal sealed unsafe class KvBlockMemory(long blockBytes, int blockCount)
+internal sealed unsafe class KvBlockMemory(long blockBytes, int blockCount, Func<nuint, nint> allocate)
 {
     private const long SlabBytes = 32 << 20;
     private const nuint Alignment = 64;
 
     private readonly nint[] _blocks = new nint[blockCount];
     private readonly List<nint> _slabs = [];
+
+    /// <summary>Zeroed memory of the system.</summary>
+    internal static nint Allocate(nuint bytes) => (nint)NativeMemory.AllocZeroed(bytes);
 
     /// <summary>Start of a block, on a cache line; null before <see cref="Take"/>.</summary>
     internal byte* Pointer(int block) => (byte*)_blocks[block];
@@ -28,8 +31,8 @@ internal sealed unsafe class KvBlockMemory(long blockBytes, int blockCount)
 
         int together = (int)Math.Clamp(SlabBytes / Math.Max(1, blockBytes), 1, blockCount), first = block / together * together, end = Math.Min(first + together, blockCount);
         nuint bytes = checked((nuint)(blockBytes * (end - first)));
-        void* slab = NativeMemory.AllocZeroed(bytes + Alignment);
-        _slabs.Add((nint)slab);
+        nint slab = allocate(bytes + Alignment);
+        _slabs.Add(slab);
         byte* start = (byte*)(((nuint)slab + Alignment - 1) / Alignment * Alignment);
         LargePages.Ask(start, bytes);
         for (int i = first; i < end; i++)

@@ -21,13 +21,19 @@ public sealed unsafe class KvCachePool : IDisposable
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="blockCount"/> is negative.</exception>
     /// <exception cref="NotSupportedException">The layout asks for what is not supported.</exception>
     public KvCachePool(KvCacheLayout layout, int blockCount)
+        : this(layout, blockCount, KvBlockMemory.Allocate)
+    {
+    }
+
+    /// <summary>The same with an allocator: gives zeroed memory that <see cref="System.Runtime.InteropServices.NativeMemory.Free"/> takes back, or throws <see cref="OutOfMemoryException"/>.</summary>
+    internal KvCachePool(KvCacheLayout layout, int blockCount, Func<nuint, nint> allocate)
     {
         ArgumentNullException.ThrowIfNull(layout);
         ArgumentOutOfRangeException.ThrowIfNegative(blockCount);
         layout.Validate();
         Layout = layout;
         BlockCount = blockCount;
-        _memory = new KvBlockMemory(layout.BlockBytes, blockCount);
+        _memory = new KvBlockMemory(layout.BlockBytes, blockCount, allocate);
         _free = new int[blockCount];
         _holders = new int[blockCount];
         _kept = new KeptPages(blockCount);

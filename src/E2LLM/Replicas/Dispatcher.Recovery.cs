@@ -21,6 +21,19 @@ public sealed partial class Dispatcher
         }
     }
 
+    /// <summary>Remembers the device that a request could not go on for.</summary>
+    private static void Suspect(HashSet<string> suspects, Exception error)
+    {
+        if (error is PeerLostException { Reason: not PeerLossReason.Replaced } lost)
+        {
+            suspects.Add(lost.Peer);
+        }
+        else if (error is SequenceFailedException failed)
+        {
+            suspects.Add(failed.Peer);
+        }
+    }
+
     private void LogRecovery(long request, Exception loss, int tokenCount, int recovery)
     {
         if (loss is SequenceFailedException)

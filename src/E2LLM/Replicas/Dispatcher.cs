@@ -221,11 +221,7 @@ public sealed partial class Dispatcher : IAsyncDisposable
                     catch (Exception error) when (CanRecover(error, attempt, cancellationToken))
                     {
                         loss = error;
-                        if (error is PeerLostException { Reason: not PeerLossReason.Replaced } lost)
-                        {
-                            suspects.Add(lost.Peer);
-                        }
-
+                        Suspect(suspects, error);
                         break;
                     }
 

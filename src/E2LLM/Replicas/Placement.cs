@@ -15,7 +15,7 @@ internal readonly record struct Placement(Replica Prefill, Replica? Decode, int 
     /// <param name="known">Prompt, and what was generated before a loss.</param>
     /// <param name="remaining">Tokens to come at most.</param>
     /// <param name="suspects">
-    /// Devices that this request lost: another device may have said so before their own replicas know. Replicas with them are taken where there are no others.
+    /// Devices that failed this request: another device may have said so before their own replicas know. Replicas with them are taken where there are no others.
     /// </param>
     /// <param name="loss">What is told where no replica is left.</param>
     /// <exception cref="NoReplicaException">None is left.</exception>

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using E2LLM.KvCaching;
+using E2LLM.Tests.Transfer;
 using E2LLM.Transfer;
 
 namespace E2LLM.Fuzz.Targets;
@@ -33,7 +34,7 @@ internal sealed class KvMessageTarget : IFuzzTarget, IDisposable
         {
             foreach (IKvBlockCodec codec in KvCodecSet.Default.Codecs)
             {
-                seeds.Add((type, Frames(Message(type, codec))));
+                seeds.Add((type, FrameBytes.Frames(Message(type, codec))));
             }
         }
     }
@@ -55,10 +56,10 @@ internal sealed class KvMessageTarget : IFuzzTarget, IDisposable
         else
         {
             byte[] body = ByteMutator.Mutate(frame[Frame.PrefixBytes..], [(8, 4), (12, 4), (16, 4), (20, 1), (21, 1), (24, 4), (28, 4), (headerBytes, 2), (headerBytes + 2, 2)], random);
-            bent[index] = Sealed(frame, body, Math.Min(headerBytes, body.Length));
+            bent[index] = FrameBytes.WithBody(frame, body, Math.Min(headerBytes, body.Length));
         }
 
-        return [(byte)type, .. bent.SelectMany(bytes => bytes)];
+        return [(byte)type, .. FrameBytes.Join(bent)];
     }
 
     public bool Check(byte[] input)
@@ -103,28 +104,6 @@ internal sealed class KvMessageTarget : IFuzzTarget, IDisposable
         }
 
         return true;
-    }
-
-    private static byte[] Sealed(byte[] frame, byte[] body, int headerBytes)
-    {
-        byte[] result = new byte[Frame.PrefixBytes + body.Length];
-        FrameWriter.WritePrefix(
-            result, (FrameKind)frame[6], body.AsSpan(0, headerBytes), body.AsSpan(headerBytes), BinaryPrimitives.ReadUInt64LittleEndian(frame.AsSpan(16)), BinaryPrimitives.ReadUInt64LittleEndian(frame.AsSpan(24)));
-        body.CopyTo(result, Frame.PrefixBytes);
-        return result;
-    }
-
-    private static List<byte[]> Frames(byte[] message)
-    {
-        var frames = new List<byte[]>();
-        for (int at = 0; at < message.Length;)
-        {
-            int bytes = Frame.PrefixBytes + BinaryPrimitives.ReadInt32LittleEndian(message.AsSpan(at + 8)) + BinaryPrimitives.ReadInt32LittleEndian(message.AsSpan(at + 12));
-            frames.Add(message[at..(at + bytes)]);
-            at += bytes;
-        }
-
-        return frames;
     }
 
     private byte[] Message(KvElementType type, IKvBlockCodec codec)

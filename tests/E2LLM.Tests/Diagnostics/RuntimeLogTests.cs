@@ -4,6 +4,7 @@ using E2LLM.Deployment;
 using E2LLM.Diagnostics;
 using E2LLM.Generation;
 using E2LLM.Replicas;
+using E2LLM.Samples;
 using E2LLM.Sampling;
 using E2LLM.Tests.Replicas;
 using E2LLM.Tests.Support;

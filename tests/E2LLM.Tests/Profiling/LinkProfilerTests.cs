@@ -1,5 +1,6 @@
 using System.IO.Pipelines;
 using E2LLM.Profiling;
+using E2LLM.Tests.Support;
 
 namespace E2LLM.Tests.Profiling;
 
@@ -115,52 +116,7 @@ public sealed class LinkProfilerTests
 
     private static (Stream Near, Stream Far) Connect()
     {
-        Pipe there = new(), back = new();
-        return (new Duplex(back.Reader.AsStream(), there.Writer.AsStream()), new Duplex(there.Reader.AsStream(), back.Writer.AsStream()));
-    }
-
-    /// <summary>Two one-way streams as one.</summary>
-    private sealed class Duplex(Stream input, Stream output) : Stream
-    {
-        public override bool CanRead => true;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => true;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position
-        {
-            get => throw new NotSupportedException();
-            set => throw new NotSupportedException();
-        }
-
-        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => input.ReadAsync(buffer, cancellationToken);
-
-        public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) => output.WriteAsync(buffer, cancellationToken);
-
-        public override Task FlushAsync(CancellationToken cancellationToken) => output.FlushAsync(cancellationToken);
-
-        public override int Read(byte[] buffer, int offset, int count) => input.Read(buffer, offset, count);
-
-        public override void Write(byte[] buffer, int offset, int count) => output.Write(buffer, offset, count);
-
-        public override void Flush() => output.Flush();
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        protected override void Dispose(bool disposing)
-        {
-            if (disposing)
-            {
-                input.Dispose();
-                output.Dispose();
-            }
-
-            base.Dispose(disposing);
-        }
+        (PipeEnds near, PipeEnds far) = PipeEnds.Connect();
+        return (near.ToStream(), far.ToStream());
     }
 }

@@ -2,6 +2,7 @@ using System.IO.Pipelines;
 using E2LLM.Deployment;
 using E2LLM.Replicas;
 using E2LLM.Replicas.Connections;
+using E2LLM.Samples;
 using E2LLM.Transfer;
 
 namespace E2LLM.Tests.Replicas;

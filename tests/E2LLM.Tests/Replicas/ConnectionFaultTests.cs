@@ -2,6 +2,7 @@ using System.IO.Pipelines;
 using System.Text;
 using E2LLM.Deployment;
 using E2LLM.Replicas;
+using E2LLM.Samples;
 using E2LLM.Tests.Support;
 using E2LLM.Transfer;
 
@@ -133,7 +134,7 @@ public sealed class ConnectionFaultTests
         ReplicaPlan plan = cluster.Add("a", ReplicaRole.Mixed);
         Pipe there = new(), back = new();
         Task<Replica> connecting = Replica.ConnectAsync(plan, cluster.Model,
-            (_, _) => ValueTask.FromResult<Stream>(new E2LLM.Replicas.Connections.DuplexPipeStream(new Ends(back.Reader, there.Writer))), cluster.Options);
+            (_, _) => ValueTask.FromResult<Stream>(new E2LLM.Replicas.Connections.DuplexPipeStream(new PipeEnds(back.Reader, there.Writer))), cluster.Options);
         PeerLostException thrown = await AdvanceUntilAsync(time, Assert.ThrowsAsync<PeerLostException>(() => connecting));
         Assert.Equal(("a0", PeerLossReason.TimedOut), (thrown.Peer, thrown.Reason));
     }
@@ -205,8 +206,8 @@ public sealed class ConnectionFaultTests
     private static (Stream Near, Task<PeerLostException?> Serving) Open(StageHost host)
     {
         Pipe there = new(), back = new();
-        Task<PeerLostException?> serving = host.ServeAsync(new Ends(there.Reader, back.Writer), CancellationToken.None);
-        return (new E2LLM.Replicas.Connections.DuplexPipeStream(new Ends(back.Reader, there.Writer)), serving);
+        Task<PeerLostException?> serving = host.ServeAsync(new PipeEnds(there.Reader, back.Writer), CancellationToken.None);
+        return (new E2LLM.Replicas.Connections.DuplexPipeStream(new PipeEnds(back.Reader, there.Writer)), serving);
     }
 
     /// <summary>Moves the clock in small steps, letting work settle in between, until the task ends.</summary>
@@ -220,8 +221,6 @@ public sealed class ConnectionFaultTests
 
         return await task.WaitAsync(Guard);
     }
-
-    private sealed record Ends(PipeReader Input, PipeWriter Output) : IDuplexPipe;
 
     /// <summary>Delivers nothing more once stalled, and swallows what is written, as a machine that was unplugged does.</summary>
     private sealed class StallingStream(Stream inner) : PassingStream(inner)

@@ -1,3 +1,5 @@
+using E2LLM.Samples;
+
 namespace E2LLM.Tests.Replicas;
 
 /// <summary>Passes everything on until it is broken; then every call fails and the other side sees the end.</summary>

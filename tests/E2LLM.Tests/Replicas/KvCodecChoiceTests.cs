@@ -1,5 +1,6 @@
 using E2LLM.Deployment;
 using E2LLM.Replicas;
+using E2LLM.Samples;
 using E2LLM.Transfer;
 
 namespace E2LLM.Tests.Replicas;
@@ -64,30 +65,8 @@ public sealed class KvCodecChoiceTests
         return (served, await DispatcherTests.CollectAsync(served), MemoryCluster.Reference(whole, request));
     }
 
-    private sealed class SlowStream(Stream inner) : Stream
+    private sealed class SlowStream(Stream inner) : PassingStream(inner)
     {
-        public override bool CanRead => true;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => true;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-
-        public override void Flush() => inner.Flush();
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => inner.ReadAsync(buffer, cancellationToken);
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
         public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
         {
             if (buffer.Length > 4096)
@@ -95,13 +74,7 @@ public sealed class KvCodecChoiceTests
                 await Task.Delay(1, cancellationToken);
             }
 
-            await inner.WriteAsync(buffer, cancellationToken);
-        }
-
-        protected override void Dispose(bool disposing)
-        {
-            inner.Dispose();
-            base.Dispose(disposing);
+            await base.WriteAsync(buffer, cancellationToken);
         }
     }
 }

@@ -6,6 +6,7 @@ using E2LLM.Replicas;
 using E2LLM.Replicas.Connections;
 using E2LLM.Replicas.Stages;
 using E2LLM.Sampling;
+using E2LLM.Tests.Support;
 using E2LLM.Transfer;
 
 namespace E2LLM.Tests.Replicas;
@@ -124,8 +125,8 @@ internal sealed class MemoryCluster : IAsyncDisposable
     public static Stream Join(StageHost host)
     {
         Pipe there = new(), back = new();
-        _ = host.ServeAsync(new Ends(there.Reader, back.Writer), CancellationToken.None);
-        return new DuplexPipeStream(new Ends(back.Reader, there.Writer));
+        _ = host.ServeAsync(new PipeEnds(there.Reader, back.Writer), CancellationToken.None);
+        return new DuplexPipeStream(new PipeEnds(back.Reader, there.Writer));
     }
 
     public Task<Dispatcher> DispatchAsync(params ReplicaPlan[] replicas) => DispatchAsync(new DispatcherOptions(), replicas);
@@ -206,8 +207,8 @@ internal sealed class MemoryCluster : IAsyncDisposable
 
         var options = new PipeOptions(pauseWriterThreshold: PauseBytes, resumeWriterThreshold: PauseBytes / 2, useSynchronizationContext: false);
         Pipe there = new(options), back = new(options);
-        var near = new FaultyStream(new DuplexPipeStream(new Ends(back.Reader, there.Writer)));
-        var far = new FaultyStream(new DuplexPipeStream(new Ends(there.Reader, back.Writer)));
+        var near = new FaultyStream(new DuplexPipeStream(new PipeEnds(back.Reader, there.Writer)));
+        var far = new FaultyStream(new DuplexPipeStream(new PipeEnds(there.Reader, back.Writer)));
         device.Streams.Add(far);
         if (_devices.TryGetValue(from, out source))
         {
@@ -223,8 +224,6 @@ internal sealed class MemoryCluster : IAsyncDisposable
         _ = device.Host.ServeAsync(far, CancellationToken.None);
         return WrapBetween(from, peer, Wrap(peer, near));
     }
-
-    private sealed record Ends(PipeReader Input, PipeWriter Output) : IDuplexPipe;
 
     private LoadedStage LoadToy(LayerRange layers)
     {

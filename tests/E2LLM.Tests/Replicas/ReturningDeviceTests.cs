@@ -4,6 +4,7 @@ using E2LLM.Replicas;
 using E2LLM.Replicas.Connections;
 using E2LLM.Replicas.Recovery;
 using E2LLM.Replicas.Stages;
+using E2LLM.Samples;
 using E2LLM.Sampling;
 
 namespace E2LLM.Tests.Replicas;

@@ -1,11 +1,12 @@
 using System.Collections.Concurrent;
 using System.IO.Pipelines;
 using System.Net.Security;
-using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using System.Security.Cryptography;
 using E2LLM.Deployment;
 using E2LLM.Replicas;
 using E2LLM.Replicas.Connections;
+using E2LLM.Samples;
 using E2LLM.Sampling;
 using E2LLM.Tests.Support;
 using E2LLM.Transfer;
@@ -116,7 +117,7 @@ public sealed class SecurityTests
         await using Dispatcher dispatcher = await cluster.DispatchAsync(cluster.Add("m", ReplicaRole.Mixed, 4));
         Assert.Equal(5, (await DispatcherTests.CollectAsync(dispatcher.Serve(DispatcherTests.Request(30, 5)))).Count);
         Pipe there = new(), back = new();
-        Task<PeerLostException?> serving = cluster["m0"].ServeAsync(new Ends(there.Reader, back.Writer), CancellationToken.None);
+        Task<PeerLostException?> serving = cluster["m0"].ServeAsync(new PipeEnds(there.Reader, back.Writer), CancellationToken.None);
         byte[] prefix = new byte[Frame.PrefixBytes];
         FrameWriter.WritePrefix(prefix, FrameKind.Hello, new byte[TransferLimits.Untrusted.MaxHeaderBytes + 1], default, 0, 0);
         await there.Writer.WriteAsync(prefix);
@@ -132,8 +133,6 @@ public sealed class SecurityTests
         using X509Certificate2 made = request.CreateSelfSigned(DateTimeOffset.UtcNow.AddDays(-1), DateTimeOffset.UtcNow.AddDays(1));
         return X509CertificateLoader.LoadPkcs12(made.Export(X509ContentType.Pkcs12), password: null);
     }
-
-    private sealed record Ends(PipeReader Input, PipeWriter Output) : IDuplexPipe;
 
     /// <summary>Keeps what was written.</summary>
     private sealed class RecordingStream(Stream inner) : PassingStream(inner)

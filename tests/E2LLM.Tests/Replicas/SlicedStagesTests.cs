@@ -54,8 +54,8 @@ public sealed class SlicedStagesTests
         ModelIdentity model = ModelIdentityReader.Read(file);
         int layers = model.Shape.LayerCount;
         Pipe there = new(), back = new();
-        Task device = RunDeviceAsync(new DuplexPipeStream(new Ends(there.Reader, back.Writer)));
-        var stream = new DuplexPipeStream(new Ends(back.Reader, there.Writer));
+        Task device = RunDeviceAsync(new DuplexPipeStream(new PipeEnds(there.Reader, back.Writer)));
+        var stream = new DuplexPipeStream(new PipeEnds(back.Reader, there.Writer));
 
         // The host: the length, the slice, and then the stream is the driver's.
         byte[] slice = SliceTests.Slice(file, new LayerRange(0, layers), true, true);
@@ -84,6 +84,4 @@ public sealed class SlicedStagesTests
             await host.ServeAsync(stream, CancellationToken.None);
         }
     }
-
-    private sealed record Ends(PipeReader Input, PipeWriter Output) : IDuplexPipe;
 }

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using E2LLM.Deployment;
 using E2LLM.Replicas;
+using E2LLM.Samples;
 using E2LLM.Sampling;
 
 namespace E2LLM.Tests.Replicas;

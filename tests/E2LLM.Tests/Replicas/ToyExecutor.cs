@@ -17,11 +17,12 @@ internal sealed class ToyExecutor : IStageExecutor, IDisposable
         FeedForwardSize = 16, VocabularySize = 97, ContextLength = 4096, RopeDimensionCount = 4, RmsNormEpsilon = 1e-5f,
     };
 
-    public ToyExecutor(int layerCount, LayerRange layers, int blockCount = 64)
+    public ToyExecutor(int layerCount, LayerRange layers, int blockCount = 64, Func<nuint, nint>? allocate = null)
     {
         Shape = ToyShape(layerCount);
         Role = new StageRole(layers, layers.Start == 0, layers.End == layerCount);
-        KvPool = new KvCachePool(new KvCacheLayout(layers, 2, 4, KvElementType.F32), blockCount);
+        var layout = new KvCacheLayout(layers, 2, 4, KvElementType.F32);
+        KvPool = allocate is null ? new KvCachePool(layout, blockCount) : new KvCachePool(layout, blockCount, allocate);
     }
 
     public ModelShape Shape { get; }

@@ -1,9 +1,10 @@
 using System.IO.Pipelines;
+using E2LLM.Samples;
 
 namespace E2LLM.Tests.Support;
 
 /// <summary>One end of a simulated connection. What the other end wrote lies in a queue until it is due, then in a pipe until it is read.</summary>
-internal sealed class SimulatedStream(SimulatedNetwork network, string device, string other) : Stream
+internal sealed class SimulatedStream(SimulatedNetwork network, string device, string other) : PassingStream(Null)
 {
     /// <summary>Bytes under way at most before a writer waits, as a socket's buffers would have it.</summary>
     private const int WindowBytes = 64 << 10;
@@ -25,16 +26,6 @@ internal sealed class SimulatedStream(SimulatedNetwork network, string device, s
     public string Other => other;
 
     public SimulatedStream Peer { get; set; } = null!;
-
-    public override bool CanRead => true;
-
-    public override bool CanWrite => true;
-
-    public override bool CanSeek => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
 
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
@@ -111,20 +102,6 @@ internal sealed class SimulatedStream(SimulatedNetwork network, string device, s
             }
         }
     }
-
-    public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {

@@ -33,5 +33,15 @@ internal static class FrameBytes
         return copy;
     }
 
+    /// <summary>The frame with another header and payload, given as one, and checksums that fit them.</summary>
+    public static byte[] WithBody(byte[] frame, byte[] body, int headerBytes)
+    {
+        byte[] result = new byte[Frame.PrefixBytes + body.Length];
+        FrameWriter.WritePrefix(
+            result, (FrameKind)frame[6], body.AsSpan(0, headerBytes), body.AsSpan(headerBytes), BinaryPrimitives.ReadUInt64LittleEndian(frame.AsSpan(16)), BinaryPrimitives.ReadUInt64LittleEndian(frame.AsSpan(24)));
+        body.CopyTo(result, Frame.PrefixBytes);
+        return result;
+    }
+
     public static byte[] Join(IEnumerable<byte[]> frames) => [.. frames.SelectMany(frame => frame)];
 }

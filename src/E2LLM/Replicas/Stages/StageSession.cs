@@ -107,8 +107,9 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
             Tell(FrameKind.SequenceOpened, open.Sequence, (ulong)cache.Length);
             FirstLayer.Compute(this, _executor, sequence, cache.Length);
         }
-        catch (KvCacheFullException full)
+        catch (Exception full) when (full is KvCacheFullException or OutOfMemoryException)
         {
+            // Where the pool has room and the machine has not, this sequence alone must do without, too.
             cache.Dispose();
             Report(new FaultMessage(FaultCode.PoolFull, open.Sequence, host.Name, full.Message));
         }

@@ -1,6 +1,6 @@
-namespace E2LLM.Tests.Replicas;
+namespace E2LLM.Samples;
 
-/// <summary>Passes everything on to another stream, which it owns; tests derive from it what goes wrong.</summary>
+/// <summary>Passes everything on to another stream, which it owns. What emulates a slow or a broken link derives from it.</summary>
 internal abstract class PassingStream(Stream inner) : Stream
 {
     public override bool CanRead => true;
@@ -17,7 +17,11 @@ internal abstract class PassingStream(Stream inner) : Stream
 
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => inner.ReadAsync(buffer, cancellationToken);
 
+    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) => inner.WriteAsync(buffer, cancellationToken);
+
+    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
 
     public override Task FlushAsync(CancellationToken cancellationToken) => inner.FlushAsync(cancellationToken);
 
@@ -25,9 +29,7 @@ internal abstract class PassingStream(Stream inner) : Stream
 
     public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
-    public override void Flush()
-    {
-    }
+    public override void Flush() => inner.Flush();
 
     public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
 
