@@ -8,5 +8,7 @@ internal static class FuzzTargets
         new GgufTarget(),
         new TokenizerTarget(),
         new KvMessageTarget(),
+        new Lz4BlockTarget(),
+        new ControlFrameTarget(),
     ];
 }

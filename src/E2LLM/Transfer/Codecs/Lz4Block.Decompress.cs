@@ -38,7 +38,12 @@ internal static unsafe partial class Lz4Block
         byte* write = start;
         while (read < readEnd)
         {
-            DecompressQuickly(ref read, readEnd - ReadMargin, ref write, start, end - WriteMargin);
+            // Also keeps both limits from wrapping where there is no destination at all.
+            if (readEnd - read > ReadMargin && end - write > WriteMargin)
+            {
+                DecompressQuickly(ref read, readEnd - ReadMargin, ref write, start, end - WriteMargin);
+            }
+
             if (!TryOne(ref read, readEnd, ref write, start, end))
             {
                 return false;

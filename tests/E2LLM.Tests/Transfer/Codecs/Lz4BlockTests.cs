@@ -151,6 +151,16 @@ public sealed class Lz4BlockTests
     }
 
     [Fact]
+    public void Decompress_LongBlockIntoNothing_IsRefused()
+    {
+        // An empty span has no address to count back from.
+        byte[] block = Compress(Sources(400).Last());
+        Assert.InRange(block.Length, 64, int.MaxValue);
+        Assert.False(Lz4Block.TryDecompress(block, []));
+        Assert.False(Lz4Block.TryDecompress([], []));
+    }
+
+    [Fact]
     public void Decompress_EndRules_AreThoseOfTheFormat()
     {
         // One literal, a match of 15, five literals: the shortest end that the format allows.
