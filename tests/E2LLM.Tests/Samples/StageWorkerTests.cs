@@ -1,4 +1,6 @@
 using System.Net;
+using System.Net.Security;
+using System.Security.Cryptography.X509Certificates;
 using E2LLM.Deployment;
 using E2LLM.Generation;
 using E2LLM.Gguf;
@@ -54,6 +56,7 @@ public sealed class StageWorkerTests : IAsyncLifetime
         using MutualTls stranger = Tls("theirs", "dispatcher");
         await Assert.ThrowsAsync<PeerLostException>(() => Dispatcher.ConnectAsync(TwoStages(), identity, Connector(stranger, ports)));
         await Assert.ThrowsAsync<PeerLostException>(() => Dispatcher.ConnectAsync(TwoStages(), identity, (peer, ct) => new(Address(ports[peer]).ConnectAsync(ct))));
+        await RefusesWithoutACertificateAsync(ports["first"]);
         using MutualTls ours = Tls("ours", "dispatcher");
         PeerLostException swapped = await Assert.ThrowsAsync<PeerLostException>(() => Dispatcher.ConnectAsync(
             TwoStages(), identity, Connector(ours, new Dictionary<string, int> { ["first"] = ports["last"], ["last"] = ports["first"] })));
@@ -147,6 +150,30 @@ public sealed class StageWorkerTests : IAsyncLifetime
             },
         ],
     };
+
+    /// <summary>TLS itself, and trust in the authority, are not enough: who connects must show a certificate.</summary>
+    private async Task RefusesWithoutACertificateAsync(int port)
+    {
+        using X509Certificate2 authority = X509CertificateLoader.LoadCertificateFromFile(Path.Combine(folder, "ours", "authority.pem"));
+        await using var secure = new SslStream(await Address(port).ConnectAsync(CancellationToken.None));
+        using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(1));
+        await Assert.ThrowsAnyAsync<IOException>(async () =>
+        {
+            // With TLS 1.3 this side may think that it is through; the first thing that it hears is the refusal, an alert or the end.
+            await secure.AuthenticateAsClientAsync(
+                new SslClientAuthenticationOptions
+                {
+                    TargetHost = "first",
+                    CertificateChainPolicy = new X509ChainPolicy
+                    {
+                        TrustMode = X509ChainTrustMode.CustomRootTrust, CustomTrustStore = { authority }, RevocationMode = X509RevocationMode.NoCheck,
+                    },
+                },
+                limit.Token);
+            await secure.ReadExactlyAsync(new byte[1], limit.Token);
+        });
+        Assert.False(limit.IsCancellationRequested);
+    }
 
     private static PeerAddress Address(int port) => new(IPAddress.Loopback.ToString(), port);
 
