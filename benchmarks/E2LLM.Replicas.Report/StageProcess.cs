@@ -31,9 +31,14 @@ internal sealed class StageProcess : IAsyncDisposable
                 var start = new ProcessStartInfo(program, [.. assembly, "stage", .. settings.ToArguments()]) { RedirectStandardInput = true, RedirectStandardOutput = true };
                 Process process = Process.Start(start) ?? throw new IOException($"Cannot start {program}.");
                 fleet._processes.Add(stage.Device, process);
-                string line = await process.StandardOutput.ReadLineAsync() ?? throw new IOException($"The stage {stage.Device} ended before it was ready.");
-                ports.Add((stage.Device, int.Parse(line, CultureInfo.InvariantCulture)));
             }
+        }
+
+        // They load side by side.
+        foreach ((string device, Process process) in fleet._processes)
+        {
+            string line = await process.StandardOutput.ReadLineAsync() ?? throw new IOException($"The stage {device} ended before it was ready.");
+            ports.Add((device, int.Parse(line, CultureInfo.InvariantCulture)));
         }
 
         string book = AddressBook.Write(ports);

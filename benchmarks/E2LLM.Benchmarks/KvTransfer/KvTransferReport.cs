@@ -9,16 +9,25 @@ internal static class KvTransferReport
 {
     /// <summary>Measures and writes the report.</summary>
     /// <param name="output">The Markdown file.</param>
-    /// <param name="text">Text for the passages of trained models.</param>
+    /// <param name="text">Text for the passages of trained models; null leaves the quality out.</param>
     /// <param name="models">GGUF files; those whose name tells random weights get random tokens.</param>
-    public static void Run(string output, string text, string[] models)
+    public static void Run(string output, string? text, string[] models, bool speed = true)
     {
         var report = new StringBuilder();
         report.AppendLine("# KV transfer: sizes, speeds, quality").AppendLine();
-        report.AppendLine("Written by `dotnet run -c Release --project benchmarks/E2LLM.Benchmarks -- kv-transfer OUT.md TEXT MODEL.gguf...`; every figure is of that run.");
+        report.AppendLine("Written by `dotnet run -c Release --project benchmarks/E2LLM.Benchmarks -- kv-speed OUT.md MODEL.gguf...` and `-- kv-quality OUT.md TEXT MODEL.gguf...` (`kv-transfer` does both).");
         report.AppendLine(CultureInfo.InvariantCulture, $"{DateTime.Today:yyyy-MM-dd}, {Processor()}, {Environment.ProcessorCount} virtual cores, {RuntimeInformation.FrameworkDescription}; one thread; medians.").AppendLine();
-        KvSpeed.Write(report);
-        KvQuality.Write(report, File.ReadAllText(text), models);
+        if (speed)
+        {
+            KvSpeed.Write(report);
+            KvFirstLayer.Write(report, models);
+        }
+
+        if (text is not null)
+        {
+            KvQuality.Write(report, File.ReadAllText(text), models);
+        }
+
         File.WriteAllText(output, report.ToString().ReplaceLineEndings("\n").TrimEnd() + "\n");
         Console.Write(report);
     }
