@@ -47,12 +47,8 @@ internal readonly unsafe struct QuantizedPanel512<TLayout, TFormat> : IRowPanel<
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void RunEight(byte* panel, int depth, QuantizedActivations x, int columns, int tokenCount, float* sums, int* parts)
     {
-        int last = tokenCount - 1, blocks = columns / BlockColumns;
-        nint t1 = Math.Min(1, last), t2 = Math.Min(2, last), t3 = Math.Min(3, last), t4 = Math.Min(4, last), t5 = Math.Min(5, last), t6 = Math.Min(6, last), t7 = Math.Min(7, last);
-        sbyte* x0 = x.Quants, x1 = x0 + (t1 * columns), x2 = x0 + (t2 * columns), x3 = x0 + (t3 * columns);
-        sbyte* x4 = x0 + (t4 * columns), x5 = x0 + (t5 * columns), x6 = x0 + (t6 * columns), x7 = x0 + (t7 * columns);
-        float* d0 = x.Scales, d1 = d0 + (t1 * blocks), d2 = d0 + (t2 * blocks), d3 = d0 + (t3 * blocks);
-        float* d4 = d0 + (t4 * blocks), d5 = d0 + (t5 * blocks), d6 = d0 + (t6 * blocks), d7 = d0 + (t7 * blocks);
+        TokenRows.Eight(x.Quants, columns, tokenCount, out sbyte* x0, out sbyte* x1, out sbyte* x2, out sbyte* x3, out sbyte* x4, out sbyte* x5, out sbyte* x6, out sbyte* x7);
+        TokenRows.Eight(x.Scales, columns / BlockColumns, tokenCount, out float* d0, out float* d1, out float* d2, out float* d3, out float* d4, out float* d5, out float* d6, out float* d7);
 
         // Scales and sums of activations lie alike: one pointer a token serves both.
         nint scaleAt = 0, sumAt = (nint)((byte*)x.Sums - (byte*)x.Scales);

@@ -20,8 +20,7 @@ internal readonly unsafe struct QuantizedTile<TLayout, TFormat, TDot> : IRowTile
 {
     private const int BlockColumns = PackedQuantizedRows.BlockColumns;
 
-    // Rows 8 to 15: their bytes in a line, their place among scales and outputs.
-    private const int HalfLine = 32;
+    // Rows 8 to 15: their place among scales and outputs.
     private const int HalfRows = PackedQuantizedRows.GroupRows / 2;
 
     public static int Groups => 1;
@@ -33,10 +32,9 @@ internal readonly unsafe struct QuantizedTile<TLayout, TFormat, TDot> : IRowTile
         byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, nint ahead)
     {
         int blocks = columns / BlockColumns;
-        nint t1 = tokenCount > 1 ? 1 : 0, t2 = tokenCount > 2 ? 2 : 0, t3 = tokenCount > 3 ? 3 : 0;
-        sbyte* x0 = x.Quants, x1 = x0 + (t1 * columns), x2 = x0 + (t2 * columns), x3 = x0 + (t3 * columns);
-        float* d0 = x.Scales, d1 = d0 + (t1 * blocks), d2 = d0 + (t2 * blocks), d3 = d0 + (t3 * blocks);
-        int* s0 = x.Sums, s1 = s0 + (t1 * blocks), s2 = s0 + (t2 * blocks), s3 = s0 + (t3 * blocks);
+        TokenRows.Four(x.Quants, columns, tokenCount, out sbyte* x0, out sbyte* x1, out sbyte* x2, out sbyte* x3);
+        TokenRows.Four(x.Scales, blocks, tokenCount, out float* d0, out float* d1, out float* d2, out float* d3);
+        TokenRows.Four(x.Sums, blocks, tokenCount, out int* s0, out int* s1, out int* s2, out int* s3);
         Vector256<float> f00 = default, f01 = default, f02 = default, f03 = default, f10 = default, f11 = default, f12 = default, f13 = default;
         for (nint b = 0; b < blocks; b++)
         {
@@ -48,14 +46,7 @@ internal readonly unsafe struct QuantizedTile<TLayout, TFormat, TDot> : IRowTile
             Vector256<int> a00 = TDot.Start(s0[b], TFormat.Bias), a01 = TDot.Start(s1[b], TFormat.Bias);
             Vector256<int> a02 = TDot.Start(s2[b], TFormat.Bias), a03 = TDot.Start(s3[b], TFormat.Bias);
             Vector256<int> a10 = a00, a11 = a01, a12 = a02, a13 = a03;
-            Step(group0, 0, x0, x1, x2, x3, ref a00, ref a01, ref a02, ref a03, ref a10, ref a11, ref a12, ref a13);
-            Step(group0, 1, x0, x1, x2, x3, ref a00, ref a01, ref a02, ref a03, ref a10, ref a11, ref a12, ref a13);
-            Step(group0, 2, x0, x1, x2, x3, ref a00, ref a01, ref a02, ref a03, ref a10, ref a11, ref a12, ref a13);
-            Step(group0, 3, x0, x1, x2, x3, ref a00, ref a01, ref a02, ref a03, ref a10, ref a11, ref a12, ref a13);
-            Step(group0, 4, x0, x1, x2, x3, ref a00, ref a01, ref a02, ref a03, ref a10, ref a11, ref a12, ref a13);
-            Step(group0, 5, x0, x1, x2, x3, ref a00, ref a01, ref a02, ref a03, ref a10, ref a11, ref a12, ref a13);
-            Step(group0, 6, x0, x1, x2, x3, ref a00, ref a01, ref a02, ref a03, ref a10, ref a11, ref a12, ref a13);
-            Step(group0, 7, x0, x1, x2, x3, ref a00, ref a01, ref a02, ref a03, ref a10, ref a11, ref a12, ref a13);
+            HalfLineDot<TLayout, TDot>.Add(group0, x0, x1, x2, x3, ref a00, ref a01, ref a02, ref a03, ref a10, ref a11, ref a12, ref a13);
 
             ushort* scales = PackedQuantizedRows.Scales<TLayout>(group0);
             Vector256<float> w0 = FloatLanes256.LoadHalf(scales), w1 = FloatLanes256.LoadHalf(scales + HalfRows);
@@ -88,10 +79,11 @@ internal readonly unsafe struct QuantizedTile<TLayout, TFormat, TDot> : IRowTile
             x3 += BlockColumns;
         }
 
-        Store(y, f00, f10);
-        Store(y + (t1 * yStride), f01, f11);
-        Store(y + (t2 * yStride), f02, f12);
-        Store(y + (t3 * yStride), f03, f13);
+        TokenRows.Four(y, yStride, tokenCount, out float* y0, out float* y1, out float* y2, out float* y3);
+        Store(y0, f00, f10);
+        Store(y1, f01, f11);
+        Store(y2, f02, f12);
+        Store(y3, f03, f13);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -104,14 +96,7 @@ internal readonly unsafe struct QuantizedTile<TLayout, TFormat, TDot> : IRowTile
         {
             Prefetch.Ahead(group, PackedQuantizedRows.BlockBytes<TLayout, TFormat>());
             Vector256<int> a0 = TDot.Start(x.Sums[b], TFormat.Bias), a1 = a0;
-            Step(group, 0, x0, ref a0, ref a1);
-            Step(group, 1, x0, ref a0, ref a1);
-            Step(group, 2, x0, ref a0, ref a1);
-            Step(group, 3, x0, ref a0, ref a1);
-            Step(group, 4, x0, ref a0, ref a1);
-            Step(group, 5, x0, ref a0, ref a1);
-            Step(group, 6, x0, ref a0, ref a1);
-            Step(group, 7, x0, ref a0, ref a1);
+            HalfLineDot<TLayout, TDot>.Add(group, x0, ref a0, ref a1);
 
             float d = x.Scales[b];
             ushort* scales = PackedQuantizedRows.Scales<TLayout>(group);
@@ -130,39 +115,6 @@ internal readonly unsafe struct QuantizedTile<TLayout, TFormat, TDot> : IRowTile
 
         Store(y, f0, f1);
     }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Step(
-        byte* group, int step, sbyte* x0, sbyte* x1, sbyte* x2, sbyte* x3,
-        ref Vector256<int> a00, ref Vector256<int> a01, ref Vector256<int> a02, ref Vector256<int> a03,
-        ref Vector256<int> a10, ref Vector256<int> a11, ref Vector256<int> a12, ref Vector256<int> a13)
-    {
-        Vector256<byte> w0 = TLayout.Load256(group, step), w1 = TLayout.Load256(group + HalfLine, step);
-        Vector256<sbyte> v = Four(x0, step);
-        a00 = TDot.Add(a00, w0, v);
-        a10 = TDot.Add(a10, w1, v);
-        v = Four(x1, step);
-        a01 = TDot.Add(a01, w0, v);
-        a11 = TDot.Add(a11, w1, v);
-        v = Four(x2, step);
-        a02 = TDot.Add(a02, w0, v);
-        a12 = TDot.Add(a12, w1, v);
-        v = Four(x3, step);
-        a03 = TDot.Add(a03, w0, v);
-        a13 = TDot.Add(a13, w1, v);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Step(byte* group, int step, sbyte* x, ref Vector256<int> a0, ref Vector256<int> a1)
-    {
-        Vector256<sbyte> v = Four(x, step);
-        a0 = TDot.Add(a0, TLayout.Load256(group, step), v);
-        a1 = TDot.Add(a1, TLayout.Load256(group + HalfLine, step), v);
-    }
-
-    // Four neighbouring activations in every lane: they meet four neighbouring columns of each row.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<sbyte> Four(sbyte* x, int step) => Vector256.Create(((int*)x)[step]).AsSByte();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<float> Scale(Vector256<int> dot, Vector256<float> weightScale, float activationScale, Vector256<float> sum) =>

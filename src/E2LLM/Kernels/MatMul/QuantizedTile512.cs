@@ -24,10 +24,9 @@ internal readonly unsafe struct QuantizedTile512<TLayout, TFormat> : IRowTile<Qu
         byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, nint ahead)
     {
         int blocks = columns / BlockColumns;
-        nint t1 = tokenCount > 1 ? 1 : 0, t2 = tokenCount > 2 ? 2 : 0, t3 = tokenCount > 3 ? 3 : 0;
-        sbyte* x0 = x.Quants, x1 = x0 + (t1 * columns), x2 = x0 + (t2 * columns), x3 = x0 + (t3 * columns);
-        float* d0 = x.Scales, d1 = d0 + (t1 * blocks), d2 = d0 + (t2 * blocks), d3 = d0 + (t3 * blocks);
-        int* s0 = x.Sums, s1 = s0 + (t1 * blocks), s2 = s0 + (t2 * blocks), s3 = s0 + (t3 * blocks);
+        TokenRows.Four(x.Quants, columns, tokenCount, out sbyte* x0, out sbyte* x1, out sbyte* x2, out sbyte* x3);
+        TokenRows.Four(x.Scales, blocks, tokenCount, out float* d0, out float* d1, out float* d2, out float* d3);
+        TokenRows.Four(x.Sums, blocks, tokenCount, out int* s0, out int* s1, out int* s2, out int* s3);
         Vector512<float> f00 = default, f01 = default, f02 = default, f03 = default, f10 = default, f11 = default, f12 = default, f13 = default;
         Vector512<short> one = Vector512<short>.One;
         for (nint b = 0; b < blocks; b++)
@@ -72,10 +71,11 @@ internal readonly unsafe struct QuantizedTile512<TLayout, TFormat> : IRowTile<Qu
             x3 += BlockColumns;
         }
 
-        Store(y, secondGroup, f00, f10);
-        Store(y + (t1 * yStride), secondGroup, f01, f11);
-        Store(y + (t2 * yStride), secondGroup, f02, f12);
-        Store(y + (t3 * yStride), secondGroup, f03, f13);
+        TokenRows.Four(y, yStride, tokenCount, out float* y0, out float* y1, out float* y2, out float* y3);
+        Store(y0, secondGroup, f00, f10);
+        Store(y1, secondGroup, f01, f11);
+        Store(y2, secondGroup, f02, f12);
+        Store(y3, secondGroup, f03, f13);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

@@ -51,10 +51,10 @@ internal readonly unsafe struct SuperBlockPanel512<TLayout, TFormat> : IRowPanel
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void RunEight(byte* panel, int depth, SuperBlockActivations x, int columns, int tokenCount, float* sums, int* parts)
     {
-        nint last = tokenCount - 1;
-        nint t1 = Math.Min(1, last), t2 = Math.Min(2, last), t3 = Math.Min(3, last), t4 = Math.Min(4, last), t5 = Math.Min(5, last), t6 = Math.Min(6, last), t7 = Math.Min(7, last);
-        sbyte* x0 = x.Quants, x1 = x0 + (t1 * columns), x2 = x0 + (t2 * columns), x3 = x0 + (t3 * columns);
-        sbyte* x4 = x0 + (t4 * columns), x5 = x0 + (t5 * columns), x6 = x0 + (t6 * columns), x7 = x0 + (t7 * columns);
+        int blocks = columns / BlockColumns;
+        TokenRows.Eight(x.Quants, columns, tokenCount, out sbyte* x0, out sbyte* x1, out sbyte* x2, out sbyte* x3, out sbyte* x4, out sbyte* x5, out sbyte* x6, out sbyte* x7);
+        TokenRows.Eight(x.Scales, blocks, tokenCount, out float* d0, out float* d1, out float* d2, out float* d3, out float* d4, out float* d5, out float* d6, out float* d7);
+        TokenRows.Eight(x.Sums, columns / 16, tokenCount, out short* s0, out short* s1, out short* s2, out short* s3, out short* s4, out short* s5, out short* s6, out short* s7);
         for (nint column = 0; column < depth;)
         {
             new Span<int>(parts, 8 * Sums).Clear();
@@ -80,14 +80,14 @@ internal readonly unsafe struct SuperBlockPanel512<TLayout, TFormat> : IRowPanel
             }
 
             nint block = (column / BlockColumns) - 1;
-            Fold(panel, x, block, 0, columns, parts, sums);
-            Fold(panel, x, block, t1, columns, parts + Sums, sums + Sums);
-            Fold(panel, x, block, t2, columns, parts + (2 * Sums), sums + (2 * Sums));
-            Fold(panel, x, block, t3, columns, parts + (3 * Sums), sums + (3 * Sums));
-            Fold(panel, x, block, t4, columns, parts + (4 * Sums), sums + (4 * Sums));
-            Fold(panel, x, block, t5, columns, parts + (5 * Sums), sums + (5 * Sums));
-            Fold(panel, x, block, t6, columns, parts + (6 * Sums), sums + (6 * Sums));
-            Fold(panel, x, block, t7, columns, parts + (7 * Sums), sums + (7 * Sums));
+            Fold(panel, d0[block], s0 + (16 * block), parts, sums);
+            Fold(panel, d1[block], s1 + (16 * block), parts + Sums, sums + Sums);
+            Fold(panel, d2[block], s2 + (16 * block), parts + (2 * Sums), sums + (2 * Sums));
+            Fold(panel, d3[block], s3 + (16 * block), parts + (3 * Sums), sums + (3 * Sums));
+            Fold(panel, d4[block], s4 + (16 * block), parts + (4 * Sums), sums + (4 * Sums));
+            Fold(panel, d5[block], s5 + (16 * block), parts + (5 * Sums), sums + (5 * Sums));
+            Fold(panel, d6[block], s6 + (16 * block), parts + (6 * Sums), sums + (6 * Sums));
+            Fold(panel, d7[block], s7 + (16 * block), parts + (7 * Sums), sums + (7 * Sums));
             panel += BlockBytes - (SubBlocks * SubBlockBytes);
         }
     }
@@ -123,14 +123,14 @@ internal readonly unsafe struct SuperBlockPanel512<TLayout, TFormat> : IRowPanel
 
     // Adds one token's finished super-block to its outputs; tail is what follows the sub-blocks in the panel.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Fold(byte* tail, in SuperBlockActivations x, nint block, nint token, int columns, int* parts, float* sums)
+    private static void Fold(byte* tail, float activationScale, short* activationSums, int* parts, float* sums)
     {
         float* factors = (float*)(tail + MinimaBytes);
-        Vector512<float> d = Vector512.Create(x.Scales[(token * (columns / BlockColumns)) + block]), f0 = Vector512.Load(sums), f1 = Vector512.Load(sums + GroupRows);
+        Vector512<float> d = Vector512.Create(activationScale), f0 = Vector512.Load(sums), f1 = Vector512.Load(sums + GroupRows);
         f0 = Vector512.FusedMultiplyAdd(Vector512.ConvertToSingle(Vector512.Load(parts)), Vector512.Load(factors) * d, f0);
         f1 = Vector512.FusedMultiplyAdd(Vector512.ConvertToSingle(Vector512.Load(parts + GroupRows)), Vector512.Load(factors + GroupRows) * d, f1);
         // Sums of 16 become sums of 32, two of which meet the minima of two sub-blocks at once.
-        Vector256<short> sixteens = Vector256.Load(x.Sums + (token * (columns / 16)) + (block * 16));
+        Vector256<short> sixteens = Vector256.Load(activationSums);
         Vector256<int> thirtyTwos = Avx2.MultiplyAddAdjacent(sixteens, Vector256<short>.One);
         Vector128<int> pairs = Sse2.PackSignedSaturate(thirtyTwos.GetLower(), thirtyTwos.GetUpper()).AsInt32();
         Vector512<int> n0 = default, n1 = default;

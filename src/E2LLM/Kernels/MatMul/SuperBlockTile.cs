@@ -32,10 +32,10 @@ internal readonly unsafe struct SuperBlockTile<TLayout, TFormat, TDot> : IRowTil
     public static void RunFour(
         byte* group0, byte* group1, int columns, SuperBlockActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, nint ahead)
     {
-        nint t1 = tokenCount > 1 ? 1 : 0, t2 = tokenCount > 2 ? 2 : 0, t3 = tokenCount > 3 ? 3 : 0;
         int blocks = columns / BlockColumns;
-        sbyte* x0 = x.Quants, x1 = x0 + (t1 * columns), x2 = x0 + (t2 * columns), x3 = x0 + (t3 * columns);
-        short* s0 = x.Sums, s1 = s0 + (t1 * (columns / 16)), s2 = s0 + (t2 * (columns / 16)), s3 = s0 + (t3 * (columns / 16));
+        TokenRows.Four(x.Quants, columns, tokenCount, out sbyte* x0, out sbyte* x1, out sbyte* x2, out sbyte* x3);
+        TokenRows.Four(x.Scales, blocks, tokenCount, out float* scales0, out float* scales1, out float* scales2, out float* scales3);
+        TokenRows.Four(x.Sums, columns / 16, tokenCount, out short* s0, out short* s1, out short* s2, out short* s3);
         Vector256<float> f00 = default, f01 = default, f02 = default, f03 = default, f10 = default, f11 = default, f12 = default, f13 = default;
         for (nint block = 0; block < blocks; block++)
         {
@@ -102,7 +102,7 @@ internal readonly unsafe struct SuperBlockTile<TLayout, TFormat, TDot> : IRowTil
                 }
             }
 
-            float d0 = x.Scales[block], d1 = x.Scales[(t1 * blocks) + block], d2 = x.Scales[(t2 * blocks) + block], d3 = x.Scales[(t3 * blocks) + block];
+            float d0 = scales0[block], d1 = scales1[block], d2 = scales2[block], d3 = scales3[block];
             f00 = Fold(group0, 0, n00, s0, d0, f00);
             f01 = Fold(group0, 0, n01, s1, d1, f01);
             f02 = Fold(group0, 0, n02, s2, d2, f02);
@@ -118,10 +118,11 @@ internal readonly unsafe struct SuperBlockTile<TLayout, TFormat, TDot> : IRowTil
             s3 += 16;
         }
 
-        Store(y, f00, f10);
-        Store(y + (t1 * yStride), f01, f11);
-        Store(y + (t2 * yStride), f02, f12);
-        Store(y + (t3 * yStride), f03, f13);
+        TokenRows.Four(y, yStride, tokenCount, out float* y0, out float* y1, out float* y2, out float* y3);
+        Store(y0, f00, f10);
+        Store(y1, f01, f11);
+        Store(y2, f02, f12);
+        Store(y3, f03, f13);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

@@ -34,10 +34,10 @@ internal readonly unsafe struct SuperBlockTile512<TLayout, TFormat> : IRowTile<S
     public static void RunFour(
         byte* group0, byte* group1, int columns, SuperBlockActivations x, int tokenCount, float* y, nint yStride, nint secondGroup, nint ahead)
     {
-        nint t1 = tokenCount > 1 ? 1 : 0, t2 = tokenCount > 2 ? 2 : 0, t3 = tokenCount > 3 ? 3 : 0;
         int blocks = columns / BlockColumns;
-        sbyte* x0 = x.Quants, x1 = x0 + (t1 * columns), x2 = x0 + (t2 * columns), x3 = x0 + (t3 * columns);
-        short* s0 = x.Sums, s1 = s0 + (t1 * (columns / 16)), s2 = s0 + (t2 * (columns / 16)), s3 = s0 + (t3 * (columns / 16));
+        TokenRows.Four(x.Quants, columns, tokenCount, out sbyte* x0, out sbyte* x1, out sbyte* x2, out sbyte* x3);
+        TokenRows.Four(x.Scales, blocks, tokenCount, out float* scales0, out float* scales1, out float* scales2, out float* scales3);
+        TokenRows.Four(x.Sums, columns / 16, tokenCount, out short* s0, out short* s1, out short* s2, out short* s3);
         Vector512<float> f00 = default, f01 = default, f02 = default, f03 = default, f10 = default, f11 = default, f12 = default, f13 = default;
         for (nint block = 0; block < blocks; block++)
         {
@@ -74,7 +74,7 @@ internal readonly unsafe struct SuperBlockTile512<TLayout, TFormat> : IRowTile<S
                 x3 += 32;
             }
 
-            float d0 = x.Scales[block], d1 = x.Scales[(t1 * blocks) + block], d2 = x.Scales[(t2 * blocks) + block], d3 = x.Scales[(t3 * blocks) + block];
+            float d0 = scales0[block], d1 = scales1[block], d2 = scales2[block], d3 = scales3[block];
             Fold(group0, group1, 0, d0, d1, d2, d3, n00, n01, n02, n03, n10, n11, n12, n13, ref f00, ref f01, ref f02, ref f03, ref f10, ref f11, ref f12, ref f13);
             if (TFormat.HasMinima)
             {
@@ -97,10 +97,11 @@ internal readonly unsafe struct SuperBlockTile512<TLayout, TFormat> : IRowTile<S
             s3 += 16;
         }
 
-        Store(y, secondGroup, f00, f10);
-        Store(y + (t1 * yStride), secondGroup, f01, f11);
-        Store(y + (t2 * yStride), secondGroup, f02, f12);
-        Store(y + (t3 * yStride), secondGroup, f03, f13);
+        TokenRows.Four(y, yStride, tokenCount, out float* y0, out float* y1, out float* y2, out float* y3);
+        Store(y0, secondGroup, f00, f10);
+        Store(y1, secondGroup, f01, f11);
+        Store(y2, secondGroup, f02, f12);
+        Store(y3, secondGroup, f03, f13);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
