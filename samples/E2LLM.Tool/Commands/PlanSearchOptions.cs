@@ -26,7 +26,7 @@ internal sealed class PlanSearchOptions
 
     public Option<IPlanObjective?> Objective { get; } = Choice(
         "--objective",
-        "capacity: most requests per second. bottleneck: the paper's. waiting: shortest expected waiting. goodput: most requests within the workload's targets. simulated-...: as measured by simulating every candidate (default capacity).",
+        "capacity: most requests per second. bottleneck: the paper's. waiting: shortest expected waiting. goodput: most requests within the workload's targets. simulated-waiting, simulated-p99-waiting, simulated-end-to-end, simulated-goodput: as measured by simulating every candidate (default capacity).",
         Objectives,
         FindObjective);
 
@@ -82,7 +82,7 @@ internal sealed class PlanSearchOptions
     private static Option<T?> Choice<T>(string option, string description, string[] names, Func<string, T?> find) => new(option)
     {
         Description = description,
-        HelpName = string.Join('|', names),
+        HelpName = "NAME",
         CustomParser = argument =>
         {
             string name = argument.Tokens[0].Value;

@@ -21,6 +21,9 @@ public sealed partial class ToolHelpTests
             ToolRun run = await ToolRun.Of(call);
             Assert.True(run.ExitCode == 0, run.Error);
             Assert.DoesNotContain("[default:", run.Out, StringComparison.Ordinal);
+
+            // On a terminal of 100 columns half of a line is left for what an option does.
+            Assert.All(OptionName().Matches(run.Out), name => Assert.True(name.Length < 50, name.Value));
             foreach (Match example in Example().Matches(run.Out))
             {
                 examples++;
@@ -67,6 +70,9 @@ public sealed partial class ToolHelpTests
 
     [GeneratedRegex(@"^  e2llm (?<call>[^\[\n]*?)(?: {2,}.*| \|.*)?$", RegexOptions.Multiline)]
     private static partial Regex Example();
+
+    [GeneratedRegex(@"^  -\S.*?  +(?=\S)", RegexOptions.Multiline)]
+    private static partial Regex OptionName();
 
     [GeneratedRegex(@"""[^""]*""|\S+")]
     private static partial Regex Argument();
