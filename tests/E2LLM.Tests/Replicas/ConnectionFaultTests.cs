@@ -139,63 +139,6 @@ public sealed class ConnectionFaultTests
         Assert.Equal(("a0", PeerLossReason.TimedOut), (thrown.Peer, thrown.Reason));
     }
 
-    [Fact]
-    public async Task Serve_StageThatStallsWithoutClosing_IsNoticedByHeartbeatAndTheTextGoesOn()
-    {
-        var time = new ManualTime();
-        await using var cluster = new MemoryCluster { Connections = new ConnectionOptions { PeerTimeout = TimeSpan.FromSeconds(5), TimeProvider = time } };
-        var stalling = new System.Collections.Concurrent.ConcurrentBag<StallingStream>();
-        cluster.Wrap = (peer, stream) =>
-        {
-            if (peer != "d1")
-            {
-                return stream;
-            }
-
-            var wrapped = new StallingStream(stream);
-            stalling.Add(wrapped);
-            return wrapped;
-        };
-        await using Dispatcher dispatcher = await cluster.DispatchAsync(
-            cluster.Add("p", ReplicaRole.Prefill, 4), cluster.Add("d", ReplicaRole.Decode, 3), cluster.Add("m", ReplicaRole.Prefill, 6));
-        ServingRequest request = DispatcherTests.Request(20, 120);
-        using var whole = new ToyExecutor(8, new LayerRange(0, 8));
-        var tokens = new List<int>();
-        ServedRequest served = dispatcher.Serve(request);
-        Task run = Task.Run(async () =>
-        {
-            await foreach (int token in served)
-            {
-                tokens.Add(token);
-                if (tokens.Count == 4)
-                {
-                    stalling.ToList().ForEach(stream => stream.IsStalled = true);
-                }
-            }
-        });
-        await AdvanceUntilAsync(time, run.ContinueWith(task => task.GetAwaiter().GetResult(), TaskScheduler.Default).ContinueWith(_ => 0, TaskScheduler.Default));
-        await run;
-        Assert.Equal(MemoryCluster.Reference(whole, request), tokens);
-        Assert.Equal(1, served.Report.RecoveryCount);
-    }
-
-    [Fact]
-    public async Task Idle_HealthyConnections_StayUpForManyTimeouts()
-    {
-        var time = new ManualTime();
-        await using var cluster = new MemoryCluster { Connections = new ConnectionOptions { PeerTimeout = TimeSpan.FromSeconds(5), TimeProvider = time } };
-        await using Dispatcher dispatcher = await cluster.DispatchAsync(cluster.Add("a", ReplicaRole.Mixed, 2, 5));
-        for (int i = 0; i < 20; i++)
-        {
-            // One beat, and real time for it to arrive also where other tests keep the machine busy.
-            time.Advance(TimeSpan.FromSeconds(1.25));
-            await Task.Delay(100);
-        }
-
-        Assert.Single(dispatcher.Replicas);
-        Assert.Equal(5, (await DispatcherTests.CollectAsync(dispatcher.Serve(DispatcherTests.Request(5, 5)))).Count);
-    }
-
     private static byte[] Hello()
     {
         var bytes = new System.Buffers.ArrayBufferWriter<byte>();
@@ -220,25 +163,5 @@ public sealed class ConnectionFaultTests
         }
 
         return await task.WaitAsync(Guard);
-    }
-
-    /// <summary>Delivers nothing more once stalled, and swallows what is written, as a machine that was unplugged does.</summary>
-    private sealed class StallingStream(Stream inner) : PassingStream(inner)
-    {
-        public bool IsStalled { get; set; }
-
-        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
-        {
-            int count = await base.ReadAsync(buffer, cancellationToken);
-            if (IsStalled)
-            {
-                await Task.Delay(Timeout.InfiniteTimeSpan, cancellationToken);
-            }
-
-            return count;
-        }
-
-        public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) =>
-            IsStalled ? ValueTask.CompletedTask : base.WriteAsync(buffer, cancellationToken);
     }
 }

@@ -1,9 +1,6 @@
 using System.Buffers;
-using System.Threading.Channels;
-using E2LLM.Deployment;
 using E2LLM.Replicas;
 using E2LLM.Replicas.Connections;
-using E2LLM.Samples;
 using E2LLM.Tests.Support;
 using E2LLM.Transfer;
 
@@ -13,7 +10,6 @@ namespace E2LLM.Tests.Replicas;
 public sealed class SlowPeerTests
 {
     private const int FrameBytes = 1 << 20, MinRate = 64 << 10;
-    private static readonly TimeSpan Guard = TimeSpan.FromSeconds(20);
 
     /// <summary>A frame of a megabyte may take 5 s and 16 s more; whoever sends it at half the rate is lost then, and not before.</summary>
     [Theory]
@@ -25,7 +21,7 @@ public sealed class SlowPeerTests
         new FrameWriter(output) { Nonce = 7 }.Write(FrameKind.KvSlice, default, new byte[FrameBytes]);
         byte[] frame = output.WrittenSpan.ToArray();
         int received = 0;
-        using var stream = new FedStream();
+        using var stream = new FedStream(takesWrites: true);
         var connection = new PeerConnection(stream, "slow", new ConnectionOptions { TimeProvider = time, MinBytesPerSecond = MinRate });
         connection.Start((in Frame _) => Interlocked.Increment(ref received));
         connection.UseNonce(7);
@@ -35,11 +31,7 @@ public sealed class SlowPeerTests
         while (sent < frame.Length && connection.Error is null)
         {
             int next = Math.Min(stepBytes, frame.Length - sent);
-            for (int at = 0; at < next; at += FedStream.PieceBytes)
-            {
-                await stream.FeedAsync(frame.AsMemory(sent + at, Math.Min(FedStream.PieceBytes, next - at)));
-            }
-
+            await stream.FeedAsync(frame.AsMemory(sent, next));
             sent += next;
             time.Advance(step);
             seconds += step.TotalSeconds;
@@ -60,88 +52,5 @@ public sealed class SlowPeerTests
         }
 
         await connection.DisposeAsync();
-    }
-
-    [Fact]
-    public async Task Serve_DecodeStageThatReadsNothing_HoldsUpOnlyWhatIsMeantForIt()
-    {
-        var time = new ManualTime();
-        var deaf = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        await using var cluster = new MemoryCluster
-        {
-            Connections = new ConnectionOptions { PeerTimeout = TimeSpan.FromSeconds(5), TimeProvider = time },
-            WrapBetween = (from, to, stream) => (from, to) == ("p0", "d0") ? new DeafStream(stream, deaf) : stream,
-        };
-        await using (Dispatcher dispatcher = await cluster.DispatchAsync(cluster.Add("p", ReplicaRole.Prefill), cluster.Add("d", ReplicaRole.Decode)))
-        {
-            using var whole = new ToyExecutor(8, new LayerRange(0, 8));
-            ServingRequest stuck = DispatcherTests.Request(200, 10);
-            ServedRequest served = dispatcher.Serve(stuck);
-            Task<List<int>> waiting = DispatcherTests.CollectAsync(served);
-            await deaf.Task.WaitAsync(Guard);
-
-            // No time passes: the first request waits for the deaf stage, and nobody else does on the way to another one.
-            dispatcher.Add(await Replica.ConnectAsync(cluster.Add("e", ReplicaRole.Decode) with { DecodeTokensPerSecond = 1000 }, cluster.Model, cluster.ConnectAsync, cluster.Options));
-            for (int i = 0; i < 3; i++)
-            {
-                ServingRequest other = DispatcherTests.Request(90, 30, salt: 4 + i);
-                ServedRequest quick = dispatcher.Serve(other);
-                Assert.Equal(MemoryCluster.Reference(whole, other), await DispatcherTests.CollectAsync(quick));
-                Assert.Equal(("p", "e", 0), (quick.Report.PrefillReplica, quick.Report.DecodeReplica, quick.Report.RecoveryCount));
-            }
-
-            Assert.False(waiting.IsCompleted);
-            for (int i = 0; i < 1000 && !waiting.IsCompleted; i++)
-            {
-                time.Advance(TimeSpan.FromMilliseconds(250));
-                await Task.WhenAny(waiting, Task.Delay(20));
-            }
-
-            Assert.Equal(MemoryCluster.Reference(whole, stuck), await waiting.WaitAsync(Guard));
-            Assert.Equal((1, "e"), (served.Report.RecoveryCount, served.Report.DecodeReplica));
-        }
-
-        await cluster.AssertEmptyAsync();
-    }
-
-    /// <summary>Delivers what it is fed; feeding ends when the reader asks for more, so that nothing depends on when threads run.</summary>
-    private sealed class FedStream() : PassingStream(Null)
-    {
-        public const int PieceBytes = 4096;
-        private readonly Channel<ReadOnlyMemory<byte>> _pieces = Channel.CreateUnbounded<ReadOnlyMemory<byte>>();
-        private readonly SemaphoreSlim _asked = new(0);
-
-        public async Task FeedAsync(ReadOnlyMemory<byte> piece)
-        {
-            await _asked.WaitAsync(Guard);
-            _pieces.Writer.TryWrite(piece);
-            await _asked.WaitAsync(Guard);
-            _asked.Release();
-        }
-
-        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
-        {
-            _asked.Release();
-            ReadOnlyMemory<byte> piece = await _pieces.Reader.ReadAsync(cancellationToken);
-            piece.CopyTo(buffer);
-            return piece.Length;
-        }
-    }
-
-    /// <summary>Takes a handshake, and then nothing more.</summary>
-    private sealed class DeafStream(Stream inner, TaskCompletionSource stuck) : PassingStream(inner)
-    {
-        private int _writes;
-
-        public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
-        {
-            if (_writes++ > 0)
-            {
-                stuck.TrySetResult();
-                await Task.Delay(Timeout.InfiniteTimeSpan, cancellationToken);
-            }
-
-            await base.WriteAsync(buffer, cancellationToken);
-        }
     }
 }
