@@ -91,6 +91,37 @@ public sealed class WorkerPoolTests
         Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
     }
 
+    [Fact]
+    public void Run_ThreadPoolFullOfWaiters_StillEnds()
+    {
+        using var release = new ManualResetEventSlim();
+        ThreadPool.GetMinThreads(out int threads, out _);
+        using var blocked = new CountdownEvent(threads);
+        Task[] waiters = [.. Enumerable.Range(0, threads * 4).Select(i => Task.Run(() =>
+        {
+            if (i < threads)
+            {
+                blocked.Signal();
+            }
+
+            release.Wait();
+        }))];
+        try
+        {
+            Assert.True(blocked.Wait(TimeSpan.FromMinutes(1)), "the thread pool took no work");
+            using var pool = new WorkerPool(3);
+            var work = new CountingWork(50);
+            Task run = Task.Factory.StartNew(() => pool.Run(work, 50), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+            Assert.True(run.Wait(TimeSpan.FromMinutes(1)), "the pool waits for a thread of .NET's");
+            Assert.All(work.Counts, count => Assert.Equal(1, count));
+        }
+        finally
+        {
+            release.Set();
+            Task.WaitAll(waiters);
+        }
+    }
+
     private sealed class CountingWork(int tasks) : IWork
     {
         internal int[] Counts { get; } = new int[tasks];
