@@ -10,7 +10,7 @@ public sealed unsafe class KvBlockMemoryTests
     [InlineData(10 << 20, 7)]
     public void Take_AnyOrder_GivesZeroedBlocksOfTheirOwn(long blockBytes, int blockCount)
     {
-        var memory = new KvBlockMemory(blockBytes, blockCount);
+        var memory = new KvBlockMemory(blockBytes, blockCount, KvBlockMemory.Allocate);
         try
         {
             for (int i = blockCount - 1; i >= 0; i--)

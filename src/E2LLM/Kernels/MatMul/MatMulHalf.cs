@@ -5,7 +5,7 @@ namespace E2LLM.Kernels.MatMul;
 
 /// <summary>Products of binary16 weights packed by <see cref="PackedHalfRows"/>; called by <see cref="MatMulFloat"/>, whose shapes and laws hold here.</summary>
 /// <remarks>
-/// Numerics: widening is exact, so an output has the same bits as that of the same weights in F32. One token: words are widened in registers (<see cref="HalfTile"/>). More: a
+/// Numerics: widening is exact, so an output has the same bits as that of the same weights in F32. One token, or a tile of them: words are widened in registers (<see cref="HalfTile"/>). More: a
 /// panel of columns is widened once into the first-level cache for all tokens of a block; sums rest in y between panels, and a float stored and loaded is the same float.
 /// </remarks>
 internal static unsafe class MatMulHalf
@@ -129,6 +129,14 @@ internal static unsafe class MatMulHalf
         where TLanes : IFloatLanes<TVector>
     {
         int lanes = TLanes.Count, tile = FloatTile.Tokens<TVector, TLanes>();
+        if (tokenEnd - token <= tile && !PackedHalfRows.IsPlain(Group(call, row0), call.Columns) && !PackedHalfRows.IsPlain(Group(call, row1), call.Columns))
+        {
+            nint skip = (nint)PackedHalfRows.GroupBytes(call.Columns) * Math.Max(0, (2 * lanes / GroupRows) - 1);
+            HalfTile.Run<TVector, TLanes>(
+                Words(call, row0), Words(call, row1), PackedHalfRows.Scale, call.X + ((nint)token * call.Columns), call.Columns, tokenEnd - token, call.Columns, y, yStride, skip);
+            return;
+        }
+
         float* panel = stackalloc float[PanelColumns * 2 * GroupRows];
         for (int first = 0; first == 0 || first < call.Columns; first += PanelColumns)
         {
