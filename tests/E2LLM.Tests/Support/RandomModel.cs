@@ -56,6 +56,13 @@ internal sealed class RandomModel
 
     public byte[] File() => builder.Build();
 
+    /// <summary>Adds metadata, a tokenizer for example.</summary>
+    public RandomModel With(Action<GgufBuilder> change)
+    {
+        change(builder);
+        return this;
+    }
+
     public static ModelShape Llama(bool factors = false) => new()
     {
         Name = "random", Architecture = "llama", LayerCount = 2, HiddenSize = 24, HeadCount = 6, KvHeadCount = 2, HeadDim = 4, FeedForwardSize = 36,
