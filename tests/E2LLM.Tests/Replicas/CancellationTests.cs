@@ -62,15 +62,24 @@ public sealed class CancellationTests
     [Fact]
     public async Task Dispose_WhileRequestsRun_EndsThemAndFreesEverything()
     {
-        for (int round = 0; round < 10; round++)
+        var random = new Random(5);
+        for (int round = 0; round < 50; round++)
         {
             await using var cluster = new MemoryCluster();
             Dispatcher dispatcher = await StartAsync(cluster);
+            var now = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            int left = round % 5 == 0 ? 0 : random.Next(1, 200);
             Task[] running = [.. Enumerable.Range(0, 8).Select(i => Task.Run(async () =>
             {
                 try
                 {
-                    await DispatcherTests.CollectAsync(dispatcher.Serve(DispatcherTests.Request(60, 400, salt: i)));
+                    await foreach (int token in dispatcher.Serve(DispatcherTests.Request(60, 400, salt: i)))
+                    {
+                        if (Interlocked.Decrement(ref left) == 0)
+                        {
+                            now.SetResult();
+                        }
+                    }
                 }
                 catch (ObjectDisposedException)
                 {
@@ -79,7 +88,11 @@ public sealed class CancellationTests
                 {
                 }
             }))];
-            await Task.Delay(round * 4);
+            if (round % 5 > 0)
+            {
+                await now.Task.WaitAsync(TimeSpan.FromSeconds(20));
+            }
+
             await dispatcher.DisposeAsync();
             await dispatcher.DisposeAsync();
             await Task.WhenAll(running).WaitAsync(TimeSpan.FromSeconds(20));

@@ -25,6 +25,29 @@ public sealed class SliceBombTests
         Assert.Equal((field, decoded, 0), (thrown.Field, codec.DecodeCount, target.Length));
     }
 
+    /// <summary>512 positions of three layers with keys and values of 8 bytes each.</summary>
+    [Theory]
+    [InlineData(512 * 3 * 2 * 8, true), InlineData((512 * 3 * 2 * 8) - 1, false)]
+    public void Import_MessageBeyondTheCap_IsRefusedAtItsFirstFrame(long most, bool fits)
+    {
+        int[] tokens = KvSamples.Tokens(512);
+        using var pool = new KvCachePool(KvSamples.Layout(), 16);
+        using KvCache source = KvSamples.Filled(pool, 512);
+        byte[] message = KvSamples.Message(source, tokens);
+        using KvCache target = pool.CreateSequence();
+        var limits = new TransferLimits { MaxMessageBytes = most };
+        if (fits)
+        {
+            Assert.Equal(512, new KvTransferReader(new(message), limits).Import(target, KvSamples.Identity(), tokens));
+            return;
+        }
+
+        // Of all the bytes only the first frame is looked at.
+        byte[] first = FrameBytes.Frames(message)[0];
+        KvTransferException thrown = Assert.Throws<KvTransferException>(() => new KvTransferReader(new(first), limits).Import(target, KvSamples.Identity(), tokens));
+        Assert.Equal(("positionCount", 0), (thrown.Field, target.Capacity));
+    }
+
     /// <summary>Writes half of the bytes, and decodes nothing; counts the attempts.</summary>
     private sealed class CountingCodec : IKvBlockCodec
     {
