@@ -8,8 +8,8 @@ namespace E2LLM;
 /// </summary>
 internal sealed class JsonObjectView
 {
-    private readonly Dictionary<string, JsonElement> properties = new(StringComparer.Ordinal);
-    private readonly HashSet<string> asked = new(StringComparer.Ordinal) { "comment" };
+    private readonly Dictionary<string, JsonElement> _properties = new(StringComparer.Ordinal);
+    private readonly HashSet<string> _asked = new(StringComparer.Ordinal) { "comment" };
 
     public JsonObjectView(JsonElement element, string path)
     {
@@ -21,7 +21,7 @@ internal sealed class JsonObjectView
 
         foreach (JsonProperty property in element.EnumerateObject())
         {
-            if (!properties.TryAdd(property.Name, property.Value))
+            if (!_properties.TryAdd(property.Name, property.Value))
             {
                 throw new DescriptionFormatException($"{path}.{property.Name}", "the property is given twice.");
             }
@@ -53,8 +53,8 @@ internal sealed class JsonObjectView
 
     public bool Has(string name)
     {
-        asked.Add(name);
-        return properties.TryGetValue(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null;
+        _asked.Add(name);
+        return _properties.TryGetValue(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null;
     }
 
     public string PathOf(string name) => $"{Path}.{name}";
@@ -139,12 +139,12 @@ internal sealed class JsonObjectView
     /// <summary>Fails when a property is left that nobody asked for.</summary>
     public void End()
     {
-        foreach (string name in properties.Keys)
+        foreach (string name in _properties.Keys)
         {
-            if (!asked.Contains(name))
+            if (!_asked.Contains(name))
             {
-                asked.Remove("comment");
-                throw new DescriptionFormatException(PathOf(name), $"unknown property '{name}'; known here: {string.Join(", ", asked)}.");
+                _asked.Remove("comment");
+                throw new DescriptionFormatException(PathOf(name), $"unknown property '{name}'; known here: {string.Join(", ", _asked)}.");
             }
         }
     }
@@ -178,10 +178,10 @@ internal sealed class JsonObjectView
         : throw new DescriptionFormatException(path, $"expected a string, found {Kind(value)}.");
 
     private JsonElement Required(string name) =>
-        Has(name) ? properties[name] : throw new DescriptionFormatException(PathOf(name), "the property is missing.");
+        Has(name) ? _properties[name] : throw new DescriptionFormatException(PathOf(name), "the property is missing.");
 
     private DescriptionFormatException Wrong(string name, string expected) =>
-        new(PathOf(name), $"expected {expected}, found {Kind(properties[name])}.");
+        new(PathOf(name), $"expected {expected}, found {Kind(_properties[name])}.");
 
     private static string Kind(JsonElement value)
     {

@@ -8,12 +8,12 @@ public sealed class LengthDistribution
 {
     // A log-normal is represented by its quantiles at the midpoints of this many equal slices of probability.
     private const int SliceCount = 4096;
-    private readonly int[] sorted;
+    private readonly int[] _sorted;
 
     private LengthDistribution(string kind, int[] sorted)
     {
         Kind = kind;
-        this.sorted = sorted;
+        _sorted = sorted;
         double sum = 0, squares = 0;
         foreach (int value in sorted)
         {
@@ -35,16 +35,16 @@ public sealed class LengthDistribution
     public double SecondMoment { get; }
 
     /// <summary>Smallest token count.</summary>
-    public int Min => sorted[0];
+    public int Min => _sorted[0];
 
     /// <summary>Largest token count.</summary>
-    public int Max => sorted[^1];
+    public int Max => _sorted[^1];
 
     /// <summary>Squared coefficient of variation: variance over squared mean.</summary>
     public double SquaredVariation => Math.Max(0, (SecondMoment / (Mean * Mean)) - 1);
 
     /// <summary>Every value with equal weight, ascending: what the distribution is made of.</summary>
-    public ReadOnlySpan<int> Values => sorted;
+    public ReadOnlySpan<int> Values => _sorted;
 
     /// <summary>Always <paramref name="tokens"/>.</summary>
     public static LengthDistribution Fixed(int tokens)
@@ -105,8 +105,8 @@ public sealed class LengthDistribution
     /// <summary>The value below which the share <paramref name="probability"/> (0 to 1) lies: inversion sampling when that is uniform.</summary>
     public int Quantile(double probability)
     {
-        int index = (int)(Math.Clamp(probability, 0, 1) * sorted.Length);
-        return sorted[Math.Min(index, sorted.Length - 1)];
+        int index = (int)(Math.Clamp(probability, 0, 1) * _sorted.Length);
+        return _sorted[Math.Min(index, _sorted.Length - 1)];
     }
 
     // Acklam's rational approximation of the inverse normal distribution function, relative error below 1.15e-9 (P. J. Acklam, 2003).

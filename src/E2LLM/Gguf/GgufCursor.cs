@@ -9,19 +9,19 @@ namespace E2LLM.Gguf;
 /// </summary>
 internal ref struct GgufCursor
 {
-    private readonly bool windowIsWholeFile;
-    private ReadOnlySpan<byte> fieldName;
-    private string fieldText;
-    private int fieldIndex;
+    private readonly bool _windowIsWholeFile;
+    private ReadOnlySpan<byte> _fieldName;
+    private string _fieldText;
+    private int _fieldIndex;
 
     /// <param name="window">The first bytes of the file.</param>
     /// <param name="windowIsWholeFile">False where the header cap cut the window short, which changes only the message.</param>
     public GgufCursor(ReadOnlySpan<byte> window, bool windowIsWholeFile)
     {
         Window = window;
-        this.windowIsWholeFile = windowIsWholeFile;
-        fieldText = string.Empty;
-        fieldIndex = -1;
+        _windowIsWholeFile = windowIsWholeFile;
+        _fieldText = string.Empty;
+        _fieldIndex = -1;
     }
 
     public ReadOnlySpan<byte> Window { get; }
@@ -31,16 +31,16 @@ internal ref struct GgufCursor
     public readonly int Remaining => Window.Length - Position;
 
     /// <summary>What is being read now, for messages.</summary>
-    public readonly string Field => fieldName.Length > 0 ? Encoding.UTF8.GetString(fieldName) : fieldIndex < 0 ? fieldText : $"{fieldText} {fieldIndex}";
+    public readonly string Field => _fieldName.Length > 0 ? Encoding.UTF8.GetString(_fieldName) : _fieldIndex < 0 ? _fieldText : $"{_fieldText} {_fieldIndex}";
 
     public void EnterField(string text, int index = -1)
     {
-        fieldName = default;
-        (fieldText, fieldIndex) = (text, index);
+        _fieldName = default;
+        (_fieldText, _fieldIndex) = (text, index);
     }
 
     /// <summary>From here on the field is the key or tensor of this name.</summary>
-    public void EnterField(ReadOnlySpan<byte> name) => fieldName = name;
+    public void EnterField(ReadOnlySpan<byte> name) => _fieldName = name;
 
     public uint UInt32() => BinaryPrimitives.ReadUInt32LittleEndian(Take(4));
 
@@ -88,7 +88,7 @@ internal ref struct GgufCursor
 
     private readonly GgufFormatException Short(long offset, ulong needed) => Fault(
         offset,
-        windowIsWholeFile
+        _windowIsWholeFile
             ? $"needs {needed} bytes, but the file ends {Remaining} bytes on."
             : $"needs {needed} bytes, but the limit on header bytes ends {Remaining} bytes on.");
 }

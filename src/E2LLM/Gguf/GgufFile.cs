@@ -14,41 +14,41 @@ public sealed class GgufFile : IDisposable
     /// <summary>Magic, version and two counts come first.</summary>
     private const int PairsOffset = 4 + 4 + 8 + 8;
 
-    private readonly ReadOnlyMemory<byte> memory;
-    private readonly FileStream? stream;
-    private readonly MemoryMappedFile? map;
-    private readonly GgufParser.Header header;
-    private readonly ReadOnlyMemory<byte> headerBytes;
-    private readonly Lazy<IReadOnlyList<GgufTensor>> tensors;
-    private bool disposed;
+    private readonly ReadOnlyMemory<byte> _memory;
+    private readonly FileStream? _stream;
+    private readonly MemoryMappedFile? _map;
+    private readonly GgufParser.Header _header;
+    private readonly ReadOnlyMemory<byte> _headerBytes;
+    private readonly Lazy<IReadOnlyList<GgufTensor>> _tensors;
+    private bool _disposed;
 
     private GgufFile(GgufParser.Header header, ReadOnlyMemory<byte> headerBytes, long fileBytes)
     {
-        this.header = header;
-        this.headerBytes = headerBytes;
+        _header = header;
+        _headerBytes = headerBytes;
         FileBytes = fileBytes;
         Metadata = new GgufMetadata(headerBytes, header.Keys, header.Values);
-        tensors = new Lazy<IReadOnlyList<GgufTensor>>(() => Array.AsReadOnly(Enumerable.Range(0, header.Tensors.Length).Select(TensorAt).ToArray()));
+        _tensors = new Lazy<IReadOnlyList<GgufTensor>>(() => Array.AsReadOnly(Enumerable.Range(0, header.Tensors.Length).Select(TensorAt).ToArray()));
     }
 
     private GgufFile(GgufParser.Header header, ReadOnlyMemory<byte> memory)
-        : this(header, memory[..header.HeaderBytes], memory.Length) => this.memory = memory;
+        : this(header, memory[..header.HeaderBytes], memory.Length) => _memory = memory;
 
     private GgufFile(GgufParser.Header header, byte[] headerBytes, long fileBytes, FileStream stream, MemoryMappedFile map)
         : this(header, headerBytes, fileBytes)
     {
-        this.stream = stream;
-        this.map = map;
+        _stream = stream;
+        _map = map;
     }
 
     /// <summary>Version of the format, 2 or 3.</summary>
-    public int Version => header.Version;
+    public int Version => _header.Version;
 
     /// <summary>Keys and values.</summary>
     public GgufMetadata Metadata { get; }
 
     /// <summary>The tensor table in the order of the file, which is also the order of the data.</summary>
-    public IReadOnlyList<GgufTensor> Tensors => tensors.Value;
+    public IReadOnlyList<GgufTensor> Tensors => _tensors.Value;
 
     /// <summary>Size of the whole file in bytes.</summary>
     public long FileBytes { get; }
@@ -104,9 +104,9 @@ public sealed class GgufFile : IDisposable
     internal int Alignment => Metadata.TryGetInt32("general.alignment", out int alignment) ? alignment : 32;
 
     /// <summary>All keys and values as the file has them, one after another.</summary>
-    internal ReadOnlyMemory<byte> EncodedPairs => headerBytes[PairsOffset..(header.Tensors.Length == 0
-        ? header.HeaderBytes
-        : header.Tensors[0].DimensionsOffset - sizeof(uint) - header.TensorNames[headerBytes.Span, 0].Length - sizeof(ulong))];
+    internal ReadOnlyMemory<byte> EncodedPairs => _headerBytes[PairsOffset..(_header.Tensors.Length == 0
+        ? _header.HeaderBytes
+        : _header.Tensors[0].DimensionsOffset - sizeof(uint) - _header.TensorNames[_headerBytes.Span, 0].Length - sizeof(ulong))];
 
     /// <summary>Reads a header whose data is elsewhere: tensors cannot be opened.</summary>
     /// <param name="bytes">The first bytes of the file, at least the header; kept.</param>
@@ -122,7 +122,7 @@ public sealed class GgufFile : IDisposable
     public bool TryGetTensor(string name, [NotNullWhen(true)] out GgufTensor? tensor)
     {
         ArgumentNullException.ThrowIfNull(name);
-        int index = header.TensorNames.Find(headerBytes.Span, Encoding.UTF8.GetBytes(name));
+        int index = _header.TensorNames.Find(_headerBytes.Span, Encoding.UTF8.GetBytes(name));
         tensor = index < 0 ? null : Tensors[index];
         return tensor is not null;
     }
@@ -134,25 +134,25 @@ public sealed class GgufFile : IDisposable
     public GgufTensorView OpenTensor(GgufTensor tensor)
     {
         ArgumentNullException.ThrowIfNull(tensor);
-        ObjectDisposedException.ThrowIf(disposed, this);
+        ObjectDisposedException.ThrowIf(_disposed, this);
         if (!TryGetTensor(tensor.Name, out GgufTensor? own) || !ReferenceEquals(own, tensor))
         {
             throw new ArgumentException($"Tensor '{tensor.Name}' is not of this file.", nameof(tensor));
         }
 
-        if (map is null)
+        if (_map is null)
         {
-            return new GgufTensorView(tensor, memory.Slice((int)tensor.Offset, (int)tensor.Bytes));
+            return new GgufTensorView(tensor, _memory.Slice((int)tensor.Offset, (int)tensor.Bytes));
         }
 
-        long nowBytes = RandomAccess.GetLength(stream!.SafeFileHandle);
+        long nowBytes = RandomAccess.GetLength(_stream!.SafeFileHandle);
         if (tensor.Offset + tensor.Bytes > nowBytes)
         {
             throw new GgufFormatException(
                 tensor.Offset, tensor.Name, $"the file had {FileBytes} bytes when it was opened and has {nowBytes} now.");
         }
 
-        MemoryMappedViewAccessor accessor = map.CreateViewAccessor(tensor.Offset, tensor.Bytes, MemoryMappedFileAccess.Read);
+        MemoryMappedViewAccessor accessor = _map.CreateViewAccessor(tensor.Offset, tensor.Bytes, MemoryMappedFileAccess.Read);
         try
         {
             return new GgufTensorView(tensor, accessor);
@@ -167,22 +167,22 @@ public sealed class GgufFile : IDisposable
     /// <summary>Closes the file. Open views stay valid until they are disposed themselves.</summary>
     public void Dispose()
     {
-        disposed = true;
-        map?.Dispose();
-        stream?.Dispose();
+        _disposed = true;
+        _map?.Dispose();
+        _stream?.Dispose();
     }
 
     private GgufTensor TensorAt(int index)
     {
-        GgufParser.TensorEntry entry = header.Tensors[index];
-        ReadOnlySpan<byte> bytes = headerBytes.Span;
+        GgufParser.TensorEntry entry = _header.Tensors[index];
+        ReadOnlySpan<byte> bytes = _headerBytes.Span;
         var dimensions = new long[entry.DimensionCount];
         for (int i = 0; i < dimensions.Length; i++)
         {
             dimensions[i] = BinaryPrimitives.ReadInt64LittleEndian(bytes[(entry.DimensionsOffset + (8 * i))..]);
         }
 
-        string name = Encoding.UTF8.GetString(header.TensorNames[bytes, index]);
+        string name = Encoding.UTF8.GetString(_header.TensorNames[bytes, index]);
         return new GgufTensor(name, entry.Type, Array.AsReadOnly(dimensions), entry.Offset, entry.Bytes);
     }
 

@@ -11,19 +11,19 @@ namespace E2LLM.Gguf;
 /// </summary>
 public sealed class GgufMetadata
 {
-    private readonly ReadOnlyMemory<byte> header;
-    private readonly GgufNameTable keys;
-    private readonly Value[] values;
+    private readonly ReadOnlyMemory<byte> _header;
+    private readonly GgufNameTable _keys;
+    private readonly Value[] _values;
 
     internal GgufMetadata(ReadOnlyMemory<byte> header, GgufNameTable keys, Value[] values)
     {
-        this.header = header;
-        this.keys = keys;
-        this.values = values;
+        _header = header;
+        _keys = keys;
+        _values = values;
     }
 
     /// <summary>All keys, in the order of the file; decoded anew each time.</summary>
-    public IReadOnlyCollection<string> Keys => [.. Enumerable.Range(0, keys.Count).Select(index => Encoding.UTF8.GetString(keys[header.Span, index]))];
+    public IReadOnlyCollection<string> Keys => [.. Enumerable.Range(0, _keys.Count).Select(index => Encoding.UTF8.GetString(_keys[_header.Span, index]))];
 
     /// <summary>Whether the file has <paramref name="key"/>.</summary>
     public bool Contains(string key) => TryFind(key, out _);
@@ -159,7 +159,7 @@ public sealed class GgufMetadata
     {
         Value value = Require(key);
         return value.Type == GgufValueType.Array && value.ElementType == GgufValueType.String
-            ? new GgufStringArray(header, value.Starts!)
+            ? new GgufStringArray(_header, value.Starts!)
             : throw Wrong(key, value, "an array of strings");
     }
 
@@ -178,7 +178,7 @@ public sealed class GgufMetadata
             _ => GgufValueTypes.FixedBytes(value.Type),
         };
         int start = value is { Type: GgufValueType.Array, ElementType: GgufValueType.String, Count: > 0 } ? value.Starts![0] : value.Offset;
-        return (value.Type, value.ElementType, header.Slice(start, bytes));
+        return (value.Type, value.ElementType, _header.Slice(start, bytes));
     }
 
     /// <summary>Byte of the file where the value of <paramref name="key"/> starts; 0 where the key is missing.</summary>
@@ -189,8 +189,8 @@ public sealed class GgufMetadata
     private bool TryFind(string key, out Value value)
     {
         ArgumentNullException.ThrowIfNull(key);
-        int index = keys.Find(header.Span, Encoding.UTF8.GetBytes(key));
-        value = index < 0 ? default : values[index];
+        int index = _keys.Find(_header.Span, Encoding.UTF8.GetBytes(key));
+        value = index < 0 ? default : _values[index];
         return index >= 0;
     }
 
@@ -199,7 +199,7 @@ public sealed class GgufMetadata
         : throw new GgufFormatException(0, key, "the metadata has no such key, and it is required.");
 
     private string StringOf(string key, Value value) => value.Type == GgufValueType.String
-        ? Encoding.UTF8.GetString(header.Span.Slice(value.Offset, value.Count))
+        ? Encoding.UTF8.GetString(_header.Span.Slice(value.Offset, value.Count))
         : throw Wrong(key, value, "a string");
 
     private int Int32Of(string key, Value value) => GgufValueTypes.IsInteger(value.Type)
@@ -211,7 +211,7 @@ public sealed class GgufMetadata
         : throw Wrong(key, value, "a floating-point number");
 
     private bool BooleanOf(string key, Value value) => value.Type == GgufValueType.Bool
-        ? header.Span[value.Offset] != 0
+        ? _header.Span[value.Offset] != 0
         : throw Wrong(key, value, "a truth value");
 
     private int IntegerAt(string key, GgufValueType type, int offset)
@@ -224,7 +224,7 @@ public sealed class GgufMetadata
 
     private Int128 WideIntegerAt(GgufValueType type, int offset)
     {
-        ReadOnlySpan<byte> bytes = header.Span[offset..];
+        ReadOnlySpan<byte> bytes = _header.Span[offset..];
         return type switch
         {
             GgufValueType.UInt8 => bytes[0],
@@ -239,8 +239,8 @@ public sealed class GgufMetadata
     }
 
     private float FloatAt(GgufValueType type, int offset) => type == GgufValueType.Float32
-        ? BinaryPrimitives.ReadSingleLittleEndian(header.Span[offset..])
-        : (float)BinaryPrimitives.ReadDoubleLittleEndian(header.Span[offset..]);
+        ? BinaryPrimitives.ReadSingleLittleEndian(_header.Span[offset..])
+        : (float)BinaryPrimitives.ReadDoubleLittleEndian(_header.Span[offset..]);
 
     private static GgufFormatException Wrong(string key, Value value, string expected) => new(
         value.Offset,
@@ -254,20 +254,20 @@ public sealed class GgufMetadata
 /// <summary>An array of UTF-8 strings inside a GGUF header: each element a slice of it, none decoded. Thread-safe.</summary>
 internal readonly struct GgufStringArray
 {
-    private readonly ReadOnlyMemory<byte> header;
-    private readonly int[] starts;
+    private readonly ReadOnlyMemory<byte> _header;
+    private readonly int[] _starts;
 
     /// <param name="header">The header's bytes.</param>
     /// <param name="starts">Start of each element's text, then where a further element's text would start: an 8-byte length precedes each.</param>
     public GgufStringArray(ReadOnlyMemory<byte> header, int[] starts)
     {
-        this.header = header;
-        this.starts = starts;
+        _header = header;
+        _starts = starts;
     }
 
-    public int Count => starts.Length - 1;
+    public int Count => _starts.Length - 1;
 
-    public ReadOnlySpan<byte> this[int index] => header.Span[starts[index]..(starts[index + 1] - 8)];
+    public ReadOnlySpan<byte> this[int index] => _header.Span[_starts[index]..(_starts[index + 1] - 8)];
 
-    public ReadOnlyMemory<byte> Memory(int index) => header[starts[index]..(starts[index + 1] - 8)];
+    public ReadOnlyMemory<byte> Memory(int index) => _header[_starts[index]..(_starts[index + 1] - 8)];
 }

@@ -10,25 +10,25 @@ namespace E2LLM.Gguf;
 /// </summary>
 public sealed unsafe class GgufTensorView : IDisposable
 {
-    private readonly ReadOnlyMemory<byte> memory;
-    private readonly MemoryMappedViewAccessor? accessor;
-    private byte* pointer;
-    private bool disposed;
+    private readonly ReadOnlyMemory<byte> _memory;
+    private readonly MemoryMappedViewAccessor? _accessor;
+    private byte* _pointer;
+    private bool _disposed;
 
     internal GgufTensorView(GgufTensor tensor, ReadOnlyMemory<byte> memory)
     {
         Tensor = tensor;
-        this.memory = memory;
+        _memory = memory;
     }
 
     internal GgufTensorView(GgufTensor tensor, MemoryMappedViewAccessor accessor)
     {
         Tensor = tensor;
-        this.accessor = accessor;
-        accessor.SafeMemoryMappedViewHandle.AcquirePointer(ref pointer);
+        _accessor = accessor;
+        accessor.SafeMemoryMappedViewHandle.AcquirePointer(ref _pointer);
 
         // The view starts at the page that holds the tensor's first byte.
-        pointer += accessor.PointerOffset;
+        _pointer += accessor.PointerOffset;
     }
 
     /// <summary>Which tensor this is.</summary>
@@ -39,7 +39,7 @@ public sealed unsafe class GgufTensorView : IDisposable
     /// <exception cref="ObjectDisposedException">The view is disposed.</exception>
     public ReadOnlySpan<byte> Rows(long firstRow, int count)
     {
-        ObjectDisposedException.ThrowIf(disposed, this);
+        ObjectDisposedException.ThrowIf(_disposed, this);
         ArgumentOutOfRangeException.ThrowIfNegative(firstRow);
         ArgumentOutOfRangeException.ThrowIfNegative(count);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(firstRow, Tensor.RowCount);
@@ -53,23 +53,23 @@ public sealed unsafe class GgufTensorView : IDisposable
 
         long start = firstRow * rowBytes;
         int bytes = (int)(count * rowBytes);
-        return accessor is null ? memory.Span.Slice((int)start, bytes) : new ReadOnlySpan<byte>(pointer + start, bytes);
+        return _accessor is null ? _memory.Span.Slice((int)start, bytes) : new ReadOnlySpan<byte>(_pointer + start, bytes);
     }
 
     /// <summary>Unmaps the tensor. Spans taken from this view are invalid from here on.</summary>
     public void Dispose()
     {
-        if (disposed)
+        if (_disposed)
         {
             return;
         }
 
-        disposed = true;
-        if (accessor is not null)
+        _disposed = true;
+        if (_accessor is not null)
         {
-            pointer = null;
-            accessor.SafeMemoryMappedViewHandle.ReleasePointer();
-            accessor.Dispose();
+            _pointer = null;
+            _accessor.SafeMemoryMappedViewHandle.ReleasePointer();
+            _accessor.Dispose();
         }
     }
 }

@@ -20,38 +20,38 @@ internal sealed class FewestMoves
     // Speeds below a group's best at which few bytes are looked for.
     private static readonly double[] Slowness = [1, 0.97, 0.9, 0.8, 0.6];
 
-    private readonly PlanningProblem problem;
-    private readonly PlanAssembler assembler;
-    private readonly GroupRates rates;
-    private readonly StagePlan?[] held;
-    private readonly long[][] missing;
-    private readonly int[] classOf;
-    private readonly int count;
-    private readonly int layers;
-    private readonly List<Choice>[] choices;
-    private readonly List<Choice> taken = [];
-    private List<Choice>? best;
-    private long bestBytes = long.MaxValue;
+    private readonly PlanningProblem _problem;
+    private readonly PlanAssembler _assembler;
+    private readonly GroupRates _rates;
+    private readonly StagePlan?[] _held;
+    private readonly long[][] _missing;
+    private readonly int[] _classOf;
+    private readonly int _count;
+    private readonly int _layers;
+    private readonly List<Choice>[] _choices;
+    private readonly List<Choice> _taken = [];
+    private List<Choice>? _best;
+    private long _bestBytes = long.MaxValue;
 
     private FewestMoves(PlanningProblem problem, PlanAssembler assembler, DeploymentPlan current)
     {
-        this.problem = problem;
-        this.assembler = assembler;
-        rates = new GroupRates(problem);
-        (count, layers) = (problem.Devices.Length, problem.LayerCount);
-        classOf = [.. problem.Devices.Select(device => Array.FindIndex(problem.Classes, item => item.Devices.Contains(device)))];
-        held = [.. problem.Devices.Select(device => current.Replicas.SelectMany(replica => replica.Stages).FirstOrDefault(stage => stage.Device == problem.Cluster.Devices[device].Name))];
-        missing = new long[count][];
-        for (int d = 0; d < count; d++)
+        _problem = problem;
+        _assembler = assembler;
+        _rates = new GroupRates(problem);
+        (_count, _layers) = (problem.Devices.Length, problem.LayerCount);
+        _classOf = [.. problem.Devices.Select(device => Array.FindIndex(problem.Classes, item => item.Devices.Contains(device)))];
+        _held = [.. problem.Devices.Select(device => current.Replicas.SelectMany(replica => replica.Stages).FirstOrDefault(stage => stage.Device == problem.Cluster.Devices[device].Name))];
+        _missing = new long[_count][];
+        for (int d = 0; d < _count; d++)
         {
-            missing[d] = new long[layers + 1];
-            for (int i = 0; i < layers; i++)
+            _missing[d] = new long[_layers + 1];
+            for (int i = 0; i < _layers; i++)
             {
-                missing[d][i + 1] = missing[d][i] + (held[d] is { } stage && stage.Layers.Contains(i) ? 0 : problem.Model.Layers[i].WeightBytes);
+                _missing[d][i + 1] = _missing[d][i] + (_held[d] is { } stage && stage.Layers.Contains(i) ? 0 : problem.Model.Layers[i].WeightBytes);
             }
         }
 
-        choices = new List<Choice>[1 << count];
+        _choices = new List<Choice>[1 << _count];
     }
 
     private sealed record Choice(ReplicaDraft Draft, double Prefill, double Decode, long Bytes);
@@ -65,44 +65,44 @@ internal sealed class FewestMoves
         }
 
         var search = new FewestMoves(problem, assembler, current);
-        for (int mask = 1; mask < search.choices.Length; mask++)
+        for (int mask = 1; mask < search._choices.Length; mask++)
         {
             cancellation.ThrowIfCancellationRequested();
-            search.choices[mask] = [];
+            search._choices[mask] = [];
             search.Fill(mask);
-            search.choices[mask].Sort((x, y) => x.Bytes.CompareTo(y.Bytes));
+            search._choices[mask].Sort((x, y) => x.Bytes.CompareTo(y.Bytes));
         }
 
-        search.Partition(search.choices.Length - 1, 0, 0, 0, capacity);
-        return search.best is null ? null : assembler.Assemble([.. search.best.Select(choice => choice.Draft)], "replan");
+        search.Partition(search._choices.Length - 1, 0, 0, 0, capacity);
+        return search._best is null ? null : assembler.Assemble([.. search._best.Select(choice => choice.Draft)], "replan");
     }
 
     private void Fill(int mask)
     {
-        var counts = new int[problem.Classes.Length];
-        for (int d = 0; d < count; d++)
+        var counts = new int[_problem.Classes.Length];
+        for (int d = 0; d < _count; d++)
         {
-            counts[classOf[d]] += mask >> d & 1;
+            counts[_classOf[d]] += mask >> d & 1;
         }
 
         int size = BitOperations.PopCount((uint)mask);
-        if (size > problem.MaxStageCount)
+        if (size > _problem.MaxStageCount)
         {
             return;
         }
 
-        RoleChoice prefill = rates.Prefill(mask, counts, 0), decode = rates.Decode(mask, counts, 0);
+        RoleChoice prefill = _rates.Prefill(mask, counts, 0), decode = _rates.Decode(mask, counts, 0);
         foreach (double slowness in Slowness)
         {
             if (prefill.Rate > 0)
             {
-                Add(mask, rates.PrefillTable, ReplicaRole.Prefill, 0, 1 / (prefill.Rate * slowness * (1 - 1e-9)));
+                Add(mask, _rates.PrefillTable, ReplicaRole.Prefill, 0, 1 / (prefill.Rate * slowness * (1 - 1e-9)));
             }
 
             if (decode.Rate > 0)
             {
-                double cycle = decode.Slots / (decode.Rate * slowness * problem.Work.OutputMean * (1 - 1e-9));
-                Add(mask, rates.DecodeTable(decode.Slots, size), ReplicaRole.Decode, decode.Slots, cycle / Math.Min(size, decode.Slots));
+                double cycle = decode.Slots / (decode.Rate * slowness * _problem.Work.OutputMean * (1 - 1e-9));
+                Add(mask, _rates.DecodeTable(decode.Slots, size), ReplicaRole.Decode, decode.Slots, cycle / Math.Min(size, decode.Slots));
             }
         }
     }
@@ -115,29 +115,29 @@ internal sealed class FewestMoves
         }
 
         var draft = new ReplicaDraft(role, slots, role == ReplicaRole.Prefill ? 1 : 0, split.Devices, split.Layers);
-        ReplicaPlan replica = assembler.Replica(draft);
+        ReplicaPlan replica = _assembler.Replica(draft);
         for (int j = 0; j < replica.Stages.Count; j++)
         {
-            if (replica.Stages[j].MemoryBytes > problem.Cluster.Devices[draft.Devices[j]].MemoryBytes + (problem.Options.UseHostMemory ? problem.Cluster.Devices[draft.Devices[j]].HostMemoryBytes : 0))
+            if (replica.Stages[j].MemoryBytes > _problem.Cluster.Devices[draft.Devices[j]].MemoryBytes + (_problem.Options.UseHostMemory ? _problem.Cluster.Devices[draft.Devices[j]].HostMemoryBytes : 0))
             {
                 return;
             }
         }
 
-        ReplicaRates found = assembler.Evaluator.Evaluate(replica);
+        ReplicaRates found = _assembler.Evaluator.Evaluate(replica);
         var item = new Choice(draft, found.PrefillRequestsPerSecond, found.DecodeRequestsPerSecond, split.Bytes);
-        if (found.CycleSeconds <= problem.Work.MaxCycleSeconds
-            && !choices[mask].Exists(there => there.Prefill >= item.Prefill && there.Decode >= item.Decode && there.Bytes <= item.Bytes))
+        if (found.CycleSeconds <= _problem.Work.MaxCycleSeconds
+            && !_choices[mask].Exists(there => there.Prefill >= item.Prefill && there.Decode >= item.Decode && there.Bytes <= item.Bytes))
         {
-            choices[mask].Add(item);
+            _choices[mask].Add(item);
         }
     }
 
     // Fewest bytes of a chain of all devices of the mask, every stage within the limit.
     private (int[] Devices, int[] Layers, long Bytes)? Split(int mask, RoleTable table, double limit)
     {
-        int[] members = [.. Enumerable.Range(0, count).Where(d => (mask >> d & 1) == 1)];
-        int k = members.Length, all = (1 << k) - 1, width = layers + 1;
+        int[] members = [.. Enumerable.Range(0, _count).Where(d => (mask >> d & 1) == 1)];
+        int k = members.Length, all = (1 << k) - 1, width = _layers + 1;
         var bytes = new long[(all + 1) * width];
         var from = new (int Device, int Layers)[(all + 1) * width];
         Array.Fill(bytes, long.MaxValue);
@@ -153,19 +153,19 @@ internal sealed class FewestMoves
                 }
 
                 int d = members[m], variant = (used == 0 ? RoleTable.Embedding : 0) | (next == all ? RoleTable.Head : 0);
-                int most = Math.Min(layers, table.Capacity[variant][classOf[d]]);
-                while (most > 0 && Seconds(table, classOf[d], variant, most) > limit)
+                int most = Math.Min(_layers, table.Capacity[variant][_classOf[d]]);
+                while (most > 0 && Seconds(table, _classOf[d], variant, most) > limit)
                 {
                     most--;
                 }
 
                 long extra = Extra(d, variant);
-                for (int l = 0; l < layers; l++)
+                for (int l = 0; l < _layers; l++)
                 {
                     long before = bytes[(used * width) + l];
-                    for (int n = next == all ? layers - l : 1; before < long.MaxValue && n <= Math.Min(most, layers - l); n++)
+                    for (int n = next == all ? _layers - l : 1; before < long.MaxValue && n <= Math.Min(most, _layers - l); n++)
                     {
-                        long sum = before + missing[d][l + n] - missing[d][l] + extra;
+                        long sum = before + _missing[d][l + n] - _missing[d][l] + extra;
                         int to = (next * width) + l + n;
                         if (sum < bytes[to])
                         {
@@ -176,7 +176,7 @@ internal sealed class FewestMoves
             }
         }
 
-        long total = bytes[(all * width) + layers];
+        long total = bytes[(all * width) + _layers];
         if (total == long.MaxValue)
         {
             return null;
@@ -184,10 +184,10 @@ internal sealed class FewestMoves
 
         var devices = new int[k];
         var split = new int[k];
-        for (int j = k - 1, used = all, l = layers; j >= 0; j--)
+        for (int j = k - 1, used = all, l = _layers; j >= 0; j--)
         {
             (int m, int n) = from[(used * width) + l];
-            (devices[j], split[j]) = (problem.Devices[members[m]], n);
+            (devices[j], split[j]) = (_problem.Devices[members[m]], n);
             (used, l) = (used ^ 1 << m, l - n);
         }
 
@@ -205,19 +205,19 @@ internal sealed class FewestMoves
     {
         var none = new LayerRange(0, 0);
         return PlanDifference.MovedBytes(
-            none, held[d]?.Embedding ?? false, held[d]?.Head ?? false, none, (variant & RoleTable.Embedding) != 0, (variant & RoleTable.Head) != 0, problem.Model);
+            none, _held[d]?.Embedding ?? false, _held[d]?.Head ?? false, none, (variant & RoleTable.Embedding) != 0, (variant & RoleTable.Head) != 0, _problem.Model);
     }
 
     private void Partition(int left, double prefill, double decode, long bytes, double capacity)
     {
-        if (bytes >= bestBytes)
+        if (bytes >= _bestBytes)
         {
             return;
         }
 
         if (Math.Min(prefill, decode) >= capacity)
         {
-            (best, bestBytes) = ([.. taken], bytes);
+            (_best, _bestBytes) = ([.. _taken], bytes);
             return;
         }
 
@@ -229,16 +229,16 @@ internal sealed class FewestMoves
         int lowest = left & -left, rest = left ^ lowest;
         for (int part = rest; ; part = (part - 1) & rest)
         {
-            foreach (Choice choice in choices[part | lowest])
+            foreach (Choice choice in _choices[part | lowest])
             {
-                if (bytes + choice.Bytes >= bestBytes)
+                if (bytes + choice.Bytes >= _bestBytes)
                 {
                     break;
                 }
 
-                taken.Add(choice);
+                _taken.Add(choice);
                 Partition(left ^ (part | lowest), prefill + choice.Prefill, decode + choice.Decode, bytes + choice.Bytes, capacity);
-                taken.RemoveAt(taken.Count - 1);
+                _taken.RemoveAt(_taken.Count - 1);
             }
 
             if (part == 0)

@@ -5,86 +5,86 @@ namespace E2LLM.Planning;
 /// <summary>All links of a cluster by index, port limits applied. Immutable; thread-safe.</summary>
 internal sealed class LinkTable
 {
-    private readonly int count;
-    private readonly NetworkLink? common;
-    private readonly NetworkLink?[]? links;
-    private readonly double[]? ports;
-    private readonly double[]? fastest;
+    private readonly int _count;
+    private readonly NetworkLink? _common;
+    private readonly NetworkLink?[]? _links;
+    private readonly double[]? _ports;
+    private readonly double[]? _fastest;
 
     public LinkTable(Cluster cluster)
     {
-        count = cluster.Devices.Count;
+        _count = cluster.Devices.Count;
         if (cluster.HasUniformLinks)
         {
-            common = cluster.DefaultLink;
+            _common = cluster.DefaultLink;
             return;
         }
 
-        var index = new Dictionary<string, int>(count, StringComparer.Ordinal);
-        for (int i = 0; i < count; i++)
+        var index = new Dictionary<string, int>(_count, StringComparer.Ordinal);
+        for (int i = 0; i < _count; i++)
         {
             index[cluster.Devices[i].Name] = i;
         }
 
-        ports = new double[count];
-        Array.Fill(ports, double.PositiveInfinity);
+        _ports = new double[_count];
+        Array.Fill(_ports, double.PositiveInfinity);
         foreach (PortLimit port in cluster.Ports)
         {
-            ports[index[port.Device]] = port.BytesPerSecond;
+            _ports[index[port.Device]] = port.BytesPerSecond;
         }
 
-        links = new NetworkLink?[count * count];
-        Array.Fill(links, cluster.DefaultLink);
+        _links = new NetworkLink?[_count * _count];
+        Array.Fill(_links, cluster.DefaultLink);
         foreach (LinkPair pair in cluster.Pairs.Reverse())
         {
-            links[(index[pair.To] * count) + index[pair.From]] = pair.Link;
+            _links[(index[pair.To] * _count) + index[pair.From]] = pair.Link;
         }
 
         // Directions that were given themselves win over reverses, so they are written last; of two alike the first counts.
         for (int i = cluster.Pairs.Count - 1; i >= 0; i--)
         {
             LinkPair pair = cluster.Pairs[i];
-            links[(index[pair.From] * count) + index[pair.To]] = pair.Link;
+            _links[(index[pair.From] * _count) + index[pair.To]] = pair.Link;
         }
 
-        fastest = new double[count];
-        for (int i = 0; i < count; i++)
+        _fastest = new double[_count];
+        for (int i = 0; i < _count; i++)
         {
-            for (int j = 0; j < count; j++)
+            for (int j = 0; j < _count; j++)
             {
-                double port = Math.Min(ports[i], ports[j]);
-                if (links[(i * count) + j] is { } link && port < link.BytesPerSecond)
+                double port = Math.Min(_ports[i], _ports[j]);
+                if (_links[(i * _count) + j] is { } link && port < link.BytesPerSecond)
                 {
-                    links[(i * count) + j] = link with { BytesPerSecond = port };
+                    _links[(i * _count) + j] = link with { BytesPerSecond = port };
                 }
 
-                if (i != j && links[(i * count) + j] is { } usable)
+                if (i != j && _links[(i * _count) + j] is { } usable)
                 {
-                    fastest[i] = Math.Max(fastest[i], usable.BytesPerSecond);
-                    fastest[j] = Math.Max(fastest[j], usable.BytesPerSecond);
+                    _fastest[i] = Math.Max(_fastest[i], usable.BytesPerSecond);
+                    _fastest[j] = Math.Max(_fastest[j], usable.BytesPerSecond);
                 }
             }
         }
     }
 
     /// <summary>The link from one device to another, or null.</summary>
-    public NetworkLink? this[int from, int to] => links is null ? common : links[(from * count) + to];
+    public NetworkLink? this[int from, int to] => _links is null ? _common : _links[(from * _count) + to];
 
     /// <summary>Bytes per second that a device's port passes: its limit, or the fastest link it has.</summary>
     public double PortBytesPerSecond(int device)
     {
-        if (links is null)
+        if (_links is null)
         {
-            return common?.BytesPerSecond ?? double.PositiveInfinity;
+            return _common?.BytesPerSecond ?? double.PositiveInfinity;
         }
 
-        return Math.Min(ports![device], fastest![device] > 0 ? fastest[device] : double.PositiveInfinity);
+        return Math.Min(_ports![device], _fastest![device] > 0 ? _fastest[device] : double.PositiveInfinity);
     }
 
     /// <summary>Whether all ordered pairs among <paramref name="devices"/> have the same link.</summary>
     public bool IsUniform(int[] devices)
     {
-        if (links is null || devices.Length < 2)
+        if (_links is null || devices.Length < 2)
         {
             return true;
         }
@@ -107,9 +107,9 @@ internal sealed class LinkTable
     /// <summary>The largest speed and the smallest round trip among <paramref name="devices"/>.</summary>
     public NetworkLink Best(int[] devices)
     {
-        if (links is null)
+        if (_links is null)
         {
-            return common ?? new NetworkLink(double.PositiveInfinity, 0);
+            return _common ?? new NetworkLink(double.PositiveInfinity, 0);
         }
 
         double speed = 0, roundTrip = double.PositiveInfinity;
@@ -134,14 +134,14 @@ internal sealed class LinkTable
     /// </summary>
     public double Signature(int device)
     {
-        if (links is null)
+        if (_links is null)
         {
             return 0;
         }
 
-        var leaving = new double[count];
-        var coming = new double[count];
-        for (int other = 0; other < count; other++)
+        var leaving = new double[_count];
+        var coming = new double[_count];
+        for (int other = 0; other < _count; other++)
         {
             if (other != device)
             {

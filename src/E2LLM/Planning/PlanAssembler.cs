@@ -15,9 +15,9 @@ internal sealed record ReplicaDraft(ReplicaRole Role, int Slots, double PrefillS
 /// <summary>Turns what a search found into a plan with its figures. Stateless apart from the problem; thread-safe.</summary>
 internal sealed class PlanAssembler(PlanningProblem problem)
 {
-    private readonly PlanEvaluator evaluator = new(problem);
+    private readonly PlanEvaluator _evaluator = new(problem);
 
-    public PlanEvaluator Evaluator => evaluator;
+    public PlanEvaluator Evaluator => _evaluator;
 
     /// <summary>Gives the devices of each class to the groups in turn and lays the stages out: embedding first, head last.</summary>
     public List<ReplicaDraft> Drafts(IReadOnlyList<GroupPick> picks, IGroupRates rates)
@@ -61,7 +61,7 @@ internal sealed class PlanAssembler(PlanningProblem problem)
             UnusedDevices = [.. Enumerable.Range(0, problem.Cluster.Devices.Count)
                 .Where(device => !used.Contains(device)).Select(device => problem.Cluster.Devices[device].Name)],
         };
-        PlanPrediction predicted = QueueingModel.Predict(plan, evaluator, problem.Workload, problem.Workload.Arrivals.RequestsPerSecond);
+        PlanPrediction predicted = QueueingModel.Predict(plan, _evaluator, problem.Workload, problem.Workload.Arrivals.RequestsPerSecond);
         return plan with { Predicted = predicted };
     }
 
@@ -93,7 +93,7 @@ internal sealed class PlanAssembler(PlanningProblem problem)
             PrefillShare = draft.PrefillShare,
             Stages = stages,
         };
-        ReplicaRates rates = evaluator.Evaluate(replica);
+        ReplicaRates rates = _evaluator.Evaluate(replica);
         return replica with
         {
             PrefillTokensPerSecond = rates.PrefillRequestsPerSecond * problem.Work.PromptMean,

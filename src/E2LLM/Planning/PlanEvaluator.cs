@@ -28,13 +28,13 @@ public sealed record ReplicaRates
 /// </summary>
 public sealed class PlanEvaluator
 {
-    private readonly Cluster cluster;
-    private readonly ModelCost model;
-    private readonly WorkloadSummary work;
-    private readonly StageTimes times;
-    private readonly LinkTable network;
-    private readonly Dictionary<string, int> index;
-    private readonly PlannerOptions options;
+    private readonly Cluster _cluster;
+    private readonly ModelCost _model;
+    private readonly WorkloadSummary _work;
+    private readonly StageTimes _times;
+    private readonly LinkTable _network;
+    private readonly Dictionary<string, int> _index;
+    private readonly PlannerOptions _options;
 
     /// <summary>Creates a judge for one cluster, model and workload.</summary>
     /// <exception cref="ArgumentException">The cluster has a problem (see <see cref="Cluster.FindProblem"/>).</exception>
@@ -43,30 +43,30 @@ public sealed class PlanEvaluator
         ArgumentNullException.ThrowIfNull(cluster);
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(workload);
-        this.options = options ?? new PlannerOptions();
-        this.options.Validate();
+        _options = options ?? new PlannerOptions();
+        _options.Validate();
         if (cluster.FindProblem() is { } problem)
         {
             throw new ArgumentException($"{problem.At}: {problem.Message}", nameof(cluster));
         }
 
-        this.cluster = cluster;
-        this.model = model;
-        work = new WorkloadSummary(workload, model, this.options);
-        times = new StageTimes(model, work);
-        network = new LinkTable(cluster);
-        index = Index(cluster);
+        _cluster = cluster;
+        _model = model;
+        _work = new WorkloadSummary(workload, model, _options);
+        _times = new StageTimes(model, _work);
+        _network = new LinkTable(cluster);
+        _index = Index(cluster);
     }
 
     internal PlanEvaluator(PlanningProblem problem)
     {
-        options = problem.Options;
-        cluster = problem.Cluster;
-        model = problem.Model;
-        work = problem.Work;
-        times = problem.Times;
-        network = problem.Network;
-        index = Index(cluster);
+        _options = problem.Options;
+        _cluster = problem.Cluster;
+        _model = problem.Model;
+        _work = problem.Work;
+        _times = problem.Times;
+        _network = problem.Network;
+        _index = Index(_cluster);
     }
 
     /// <summary>Rates, latency and bottleneck of one replica.</summary>
@@ -77,7 +77,7 @@ public sealed class PlanEvaluator
         int[] devices = new int[replica.Stages.Count];
         for (int j = 0; j < devices.Length; j++)
         {
-            devices[j] = index.TryGetValue(replica.Stages[j].Device, out int device)
+            devices[j] = _index.TryGetValue(replica.Stages[j].Device, out int device)
                 ? device
                 : throw new ArgumentException($"There is no device '{replica.Stages[j].Device}'.", nameof(replica));
         }
@@ -134,8 +134,8 @@ public sealed class PlanEvaluator
                 return (0, rates.DecodeRequestsPerSecond);
             default:
                 // What one phase does beyond the other leaves or comes as KV caches through the ports.
-                double prefill = replica.PrefillShare * rates.PrefillRequestsPerSecond / options.MixedSlowdown;
-                double decode = (1 - replica.PrefillShare) * rates.DecodeRequestsPerSecond / options.MixedSlowdown;
+                double prefill = replica.PrefillShare * rates.PrefillRequestsPerSecond / _options.MixedSlowdown;
+                double decode = (1 - replica.PrefillShare) * rates.DecodeRequestsPerSecond / _options.MixedSlowdown;
                 double kv = KvSeconds(replica), passes = kv > 0 ? 1 / kv : double.PositiveInfinity;
                 return (Math.Min(prefill, decode + passes), Math.Min(decode, prefill + passes));
         }
@@ -147,10 +147,10 @@ public sealed class PlanEvaluator
         ArgumentNullException.ThrowIfNull(replica);
         ArgumentNullException.ThrowIfNull(stage);
         int batch = replica.DecodeSlots > 0 ? Clustering.GroupRates.Batch(replica.DecodeSlots, replica.Stages.Count) : 1;
-        return times.Memory(replica.Role, stage.Layers, stage.Embedding, stage.Head, replica.DecodeSlots, batch);
+        return _times.Memory(replica.Role, stage.Layers, stage.Embedding, stage.Head, replica.DecodeSlots, batch);
     }
 
-    internal WorkloadSummary Work => work;
+    internal WorkloadSummary Work => _work;
 
     /// <summary>Seconds to move the KV cache of a mean prompt through the slowest port of a replica.</summary>
     internal double KvSeconds(ReplicaPlan replica)
@@ -158,8 +158,8 @@ public sealed class PlanEvaluator
         double slowest = 0;
         foreach (StagePlan stage in replica.Stages)
         {
-            double port = network.PortBytesPerSecond(index[stage.Device]);
-            slowest = Math.Max(slowest, work.PromptMean * model.KvBytesPerTokenOf(stage.Layers) / port);
+            double port = _network.PortBytesPerSecond(_index[stage.Device]);
+            slowest = Math.Max(slowest, _work.PromptMean * _model.KvBytesPerTokenOf(stage.Layers) / port);
         }
 
         return slowest;
@@ -180,20 +180,20 @@ public sealed class PlanEvaluator
     private double Spill(ReplicaPlan replica, StagePlan stage, DeviceProfile device)
     {
         long over = MemoryBytes(replica, stage) - device.MemoryBytes;
-        if (!options.UseHostMemory || over <= 0 || device.HostMemoryBytes <= 0)
+        if (!_options.UseHostMemory || over <= 0 || device.HostMemoryBytes <= 0)
         {
             return 0;
         }
 
         // The planner spills whole layers.
-        double layer = stage.Layers.Count > 0 ? (double)model.WeightBytes(stage.Layers, false, false) / stage.Layers.Count : 1;
+        double layer = stage.Layers.Count > 0 ? (double)_model.WeightBytes(stage.Layers, false, false) / stage.Layers.Count : 1;
         return StageCost.SpillSeconds(device, Math.Ceiling(over / layer) * layer);
     }
 
     private (double Rate, double Latency, PlanBottleneck Bottleneck) Prefill(ReplicaPlan replica, int[] devices)
     {
-        double busiest = 0, latency = 0, hidden = work.PromptMean * model.HiddenStateBytes;
-        double chunks = times.ChunksPerPrompt, longestPass = 0;
+        double busiest = 0, latency = 0, hidden = _work.PromptMean * _model.HiddenStateBytes;
+        double chunks = _times.ChunksPerPrompt, longestPass = 0;
         var bottleneck = new PlanBottleneck { Kind = "stage", At = "" };
         void Consider(string kind, string at, double seconds)
         {
@@ -207,14 +207,14 @@ public sealed class PlanEvaluator
         for (int j = 0; j < devices.Length; j++)
         {
             StagePlan stage = replica.Stages[j];
-            DeviceProfile device = cluster.Devices[devices[j]];
-            double seconds = times.Prefill(device, stage.Layers, stage.Embedding, stage.Head) + (chunks * Spill(replica, stage, device));
+            DeviceProfile device = _cluster.Devices[devices[j]];
+            double seconds = _times.Prefill(device, stage.Layers, stage.Embedding, stage.Head) + (chunks * Spill(replica, stage, device));
             Consider("stage", stage.Device, seconds);
             latency += seconds / chunks;
             longestPass = Math.Max(longestPass, seconds / chunks);
             bool last = j == devices.Length - 1;
-            double kv = replica.Role == ReplicaRole.Mixed ? 0 : work.PromptMean * model.KvBytesPerTokenOf(stage.Layers);
-            Consider("link", stage.Device, (kv + (last ? 0 : hidden)) / network.PortBytesPerSecond(devices[j]));
+            double kv = replica.Role == ReplicaRole.Mixed ? 0 : _work.PromptMean * _model.KvBytesPerTokenOf(stage.Layers);
+            Consider("link", stage.Device, (kv + (last ? 0 : hidden)) / _network.PortBytesPerSecond(devices[j]));
             if (!last)
             {
                 NetworkLink link = Hop(devices, j, j + 1);
@@ -231,14 +231,14 @@ public sealed class PlanEvaluator
     private (double Rate, double Cycle, PlanBottleneck Bottleneck) Decode(ReplicaPlan replica, int[] devices)
     {
         int slots = Math.Max(1, replica.DecodeSlots), micro = Math.Min(devices.Length, slots), batch = (slots + micro - 1) / micro;
-        double hidden = (double)batch * model.HiddenStateBytes, sum = 0, slowest = 0, receive = 0;
+        double hidden = (double)batch * _model.HiddenStateBytes, sum = 0, slowest = 0, receive = 0;
         string at = "", receiver = "";
         bool slowestIsLink = false;
         for (int j = 0; j < devices.Length; j++)
         {
             StagePlan stage = replica.Stages[j];
-            DeviceProfile device = cluster.Devices[devices[j]];
-            double seconds = times.Decode(device, stage.Layers, stage.Embedding, stage.Head, batch) + Spill(replica, stage, device);
+            DeviceProfile device = _cluster.Devices[devices[j]];
+            double seconds = _times.Decode(device, stage.Layers, stage.Embedding, stage.Head, batch) + Spill(replica, stage, device);
             sum += seconds;
             if (seconds > slowest)
             {
@@ -246,7 +246,7 @@ public sealed class PlanEvaluator
             }
 
             double kv = replica.Role == ReplicaRole.Mixed
-                ? 0 : work.PromptMean * model.KvBytesPerTokenOf(stage.Layers) / network.PortBytesPerSecond(devices[j]);
+                ? 0 : _work.PromptMean * _model.KvBytesPerTokenOf(stage.Layers) / _network.PortBytesPerSecond(devices[j]);
             if (kv > receive)
             {
                 (receive, receiver) = (kv, stage.Device);
@@ -265,7 +265,7 @@ public sealed class PlanEvaluator
             }
         }
 
-        double cycle = Math.Max(Math.Max(sum, micro * slowest), StageTimes.LeastSeconds), rate = slots / (cycle * work.OutputMean);
+        double cycle = Math.Max(Math.Max(sum, micro * slowest), StageTimes.LeastSeconds), rate = slots / (cycle * _work.OutputMean);
         if (receive > 0 && 1 / receive < rate)
         {
             return (1 / receive, cycle, new PlanBottleneck { Kind = "link", At = receiver, Seconds = receive });
@@ -276,6 +276,6 @@ public sealed class PlanEvaluator
             : new PlanBottleneck { Kind = slowestIsLink ? "link" : "stage", At = at, Seconds = cycle });
     }
 
-    private NetworkLink Hop(int[] devices, int from, int to) => network[devices[from], devices[to]]
-        ?? throw new ArgumentException($"'{cluster.Devices[devices[from]].Name}' and '{cluster.Devices[devices[to]].Name}' are not connected.");
+    private NetworkLink Hop(int[] devices, int from, int to) => _network[devices[from], devices[to]]
+        ?? throw new ArgumentException($"'{_cluster.Devices[devices[from]].Name}' and '{_cluster.Devices[devices[to]].Name}' are not connected.");
 }

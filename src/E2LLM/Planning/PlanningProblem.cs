@@ -15,8 +15,8 @@ internal sealed record DeviceClass(DeviceProfile Profile, int[] Devices);
 /// </summary>
 internal sealed class PlanningProblem
 {
-    private readonly bool uniformLayers;
-    private readonly Dictionary<(int Device, ReplicaRole Role, int Slots, int Batch), DeviceRow> rows;
+    private readonly bool _uniformLayers;
+    private readonly Dictionary<(int Device, ReplicaRole Role, int Slots, int Batch), DeviceRow> _rows;
 
     public PlanningProblem(Cluster cluster, ModelCost model, Workload workload, PlannerOptions options, IReadOnlyList<int>? devices = null)
         : this(cluster, model, workload, options, new WorkloadSummary(workload, model, options), null, null, devices, model.HasUniformLayers, [])
@@ -27,7 +27,7 @@ internal sealed class PlanningProblem
     public PlanningProblem(PlanningProblem whole, IReadOnlyList<int> devices, bool allowMixed)
         : this(
             whole.Cluster, whole.Model, whole.Workload, whole.Options with { AllowMixed = allowMixed }, whole.Work, whole.Times, whole.Network, devices,
-            whole.uniformLayers, whole.rows)
+            whole._uniformLayers, whole._rows)
     {
     }
 
@@ -42,8 +42,8 @@ internal sealed class PlanningProblem
         Work = work;
         Times = times ?? new StageTimes(model, Work);
         Network = network ?? new LinkTable(cluster);
-        uniformLayers = uniform;
-        this.rows = rows;
+        _uniformLayers = uniform;
+        _rows = rows;
         Devices = Sorted(cluster, Network, devices);
         LinksUniform = Network.IsUniform(Devices);
         Link = Network.Best(Devices);
@@ -86,7 +86,7 @@ internal sealed class PlanningProblem
     public long LargestKvBytes { get; }
 
     /// <summary>Whether all layers cost the same, so that the surrogate is the model itself.</summary>
-    public bool LayersUniform => uniformLayers;
+    public bool LayersUniform => _uniformLayers;
 
     public int LayerCount => Model.LayerCount;
 
@@ -96,9 +96,9 @@ internal sealed class PlanningProblem
     public DeviceRow Row(DeviceClass item, ReplicaRole role, int slots, int batch)
     {
         (int, ReplicaRole, int, int) key = (item.Devices[0], role, slots, batch);
-        if (!rows.TryGetValue(key, out DeviceRow? row))
+        if (!_rows.TryGetValue(key, out DeviceRow? row))
         {
-            rows[key] = row = DeviceRow.Create(this, item.Profile, role, slots, batch);
+            _rows[key] = row = DeviceRow.Create(this, item.Profile, role, slots, batch);
         }
 
         return row;
@@ -112,7 +112,7 @@ internal sealed class PlanningProblem
 
     private double Mean(Func<LayerCost, double> seconds)
     {
-        if (uniformLayers)
+        if (_uniformLayers)
         {
             return seconds(Model.Layers[0]);
         }

@@ -3,12 +3,12 @@ namespace E2LLM.Planning;
 /// <summary>SplitMix64 (Steele, Lea and Flood, 2014): small, seeded, the same everywhere. Not thread-safe.</summary>
 internal sealed class SplitMix(ulong seed)
 {
-    private ulong state = seed;
+    private ulong _state = seed;
 
     public ulong NextBits()
     {
-        state += 0x9E3779B97F4A7C15;
-        ulong z = state;
+        _state += 0x9E3779B97F4A7C15;
+        ulong z = _state;
         z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
         z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
         return z ^ (z >> 31);

@@ -14,13 +14,13 @@ internal sealed class StageTimes
     /// <summary>What takes longer does not count as done: keeps the rates of absurdly slow devices numbers that can be divided.</summary>
     public const double MostSeconds = 1e100;
 
-    private readonly WorkloadSummary work;
-    private readonly ModelCost model;
+    private readonly WorkloadSummary _work;
+    private readonly ModelCost _model;
 
     public StageTimes(ModelCost model, WorkloadSummary work)
     {
-        this.model = model;
-        this.work = work;
+        _model = model;
+        _work = work;
         ChunksPerPrompt = 0;
         foreach (double prompt in work.Prompts)
         {
@@ -35,28 +35,28 @@ internal sealed class StageTimes
     public double PrefillLayer(DeviceProfile device, LayerCost layer)
     {
         double sum = 0;
-        foreach (double prompt in work.Prompts)
+        foreach (double prompt in _work.Prompts)
         {
-            for (double start = 0; start < prompt; start += work.ChunkTokens)
+            for (double start = 0; start < prompt; start += _work.ChunkTokens)
             {
-                sum += StageCost.PrefillLayerSeconds(device, model, layer, Math.Min(work.ChunkTokens, prompt - start), start);
+                sum += StageCost.PrefillLayerSeconds(device, _model, layer, Math.Min(_work.ChunkTokens, prompt - start), start);
             }
         }
 
-        return sum / work.Prompts.Length;
+        return sum / _work.Prompts.Length;
     }
 
     /// <summary>Seconds of one layer for a decode step of <paramref name="batch"/> sequences of mean context.</summary>
     public double DecodeLayer(DeviceProfile device, LayerCost layer, int batch) =>
-        StageCost.DecodeLayerSeconds(device, model, layer, batch, work.DecodeContext);
+        StageCost.DecodeLayerSeconds(device, _model, layer, batch, _work.DecodeContext);
 
     /// <summary>Seconds of a stage for a whole prompt besides its layers: overhead of each pass, embedding, head for the last token.</summary>
     public double PrefillFixed(DeviceProfile device, bool embedding, bool head) => (ChunksPerPrompt * device.StageOverheadSeconds)
-        + (embedding ? EmbeddingOfPrompt(device) : 0) + (head ? StageCost.HeadSeconds(device, model, 1) : 0);
+        + (embedding ? EmbeddingOfPrompt(device) : 0) + (head ? StageCost.HeadSeconds(device, _model, 1) : 0);
 
     /// <summary>Seconds of a stage for a decode step besides its layers.</summary>
     public double DecodeFixed(DeviceProfile device, bool embedding, bool head, int batch) => device.StageOverheadSeconds
-        + (embedding ? StageCost.EmbeddingSeconds(device, model, batch) : 0) + (head ? StageCost.HeadSeconds(device, model, batch) : 0);
+        + (embedding ? StageCost.EmbeddingSeconds(device, _model, batch) : 0) + (head ? StageCost.HeadSeconds(device, _model, batch) : 0);
 
     public double Prefill(DeviceProfile device, LayerRange layers, bool embedding, bool head)
     {
@@ -64,7 +64,7 @@ internal sealed class StageTimes
         LayerCost? previous = null;
         for (int i = layers.Start; i < layers.End; i++)
         {
-            LayerCost layer = model.Layers[i];
+            LayerCost layer = _model.Layers[i];
             layerSeconds = layer == previous ? layerSeconds : PrefillLayer(device, layer);
             previous = layer;
             seconds += layerSeconds;
@@ -78,7 +78,7 @@ internal sealed class StageTimes
         double seconds = DecodeFixed(device, embedding, head, batch);
         for (int i = layers.Start; i < layers.End; i++)
         {
-            seconds += DecodeLayer(device, model.Layers[i], batch);
+            seconds += DecodeLayer(device, _model.Layers[i], batch);
         }
 
         return seconds;
@@ -89,15 +89,15 @@ internal sealed class StageTimes
     {
         long kvTokens = role switch
         {
-            Deployment.ReplicaRole.Prefill => work.PrefillKvTokens,
-            Deployment.ReplicaRole.Decode => work.DecodeKvTokens(slots),
-            _ => work.MixedKvTokens(slots),
+            Deployment.ReplicaRole.Prefill => _work.PrefillKvTokens,
+            Deployment.ReplicaRole.Decode => _work.DecodeKvTokens(slots),
+            _ => _work.MixedKvTokens(slots),
         };
-        (int tokens, int rows) = work.LargestPass(role != Deployment.ReplicaRole.Decode, batch);
-        return StageCost.MemoryBytes(model, layers, embedding, head, kvTokens, tokens, rows);
+        (int tokens, int rows) = _work.LargestPass(role != Deployment.ReplicaRole.Decode, batch);
+        return StageCost.MemoryBytes(_model, layers, embedding, head, kvTokens, tokens, rows);
     }
 
     private double EmbeddingOfPrompt(DeviceProfile device) => device.Profile is { } profile
         ? ChunksPerPrompt * profile.EmbeddingSeconds
-        : StageCost.EmbeddingSeconds(device, model, work.PromptMean);
+        : StageCost.EmbeddingSeconds(device, _model, _work.PromptMean);
 }

@@ -17,21 +17,21 @@ internal sealed class LinkFrames(Stream stream)
     public const int HeaderBytes = 16;
     private const uint Magic = 0x504C3245; // "E2LP" in little-endian order
     private const int PieceBytes = 64 << 10;
-    private readonly byte[] header = new byte[HeaderBytes];
-    private readonly byte[] piece = NewPiece();
+    private readonly byte[] _header = new byte[HeaderBytes];
+    private readonly byte[] _piece = NewPiece();
 
     /// <summary>Sends a header and <paramref name="payloadBytes"/> of payload, and flushes.</summary>
     public async Task SendAsync(LinkFrameKind kind, long length, long payloadBytes, CancellationToken ct)
     {
-        BinaryPrimitives.WriteUInt32LittleEndian(header, Magic);
-        BinaryPrimitives.WriteUInt32LittleEndian(header.AsSpan(4), (uint)kind);
-        BinaryPrimitives.WriteInt64LittleEndian(header.AsSpan(8), length);
+        BinaryPrimitives.WriteUInt32LittleEndian(_header, Magic);
+        BinaryPrimitives.WriteUInt32LittleEndian(_header.AsSpan(4), (uint)kind);
+        BinaryPrimitives.WriteInt64LittleEndian(_header.AsSpan(8), length);
         try
         {
-            await stream.WriteAsync(header, ct).ConfigureAwait(false);
+            await stream.WriteAsync(_header, ct).ConfigureAwait(false);
             for (long left = payloadBytes; left > 0; left -= PieceBytes)
             {
-                await stream.WriteAsync(piece.AsMemory(0, (int)Math.Min(left, PieceBytes)), ct).ConfigureAwait(false);
+                await stream.WriteAsync(_piece.AsMemory(0, (int)Math.Min(left, PieceBytes)), ct).ConfigureAwait(false);
             }
 
             await stream.FlushAsync(ct).ConfigureAwait(false);
@@ -45,7 +45,7 @@ internal sealed class LinkFrames(Stream stream)
     /// <summary>Reads one header; null where the stream ends before it and <paramref name="mayEnd"/> allows that.</summary>
     public async Task<(LinkFrameKind Kind, long Length)?> ReceiveAsync(bool mayEnd, CancellationToken ct)
     {
-        int got = await ReadAsync(header, ct).ConfigureAwait(false);
+        int got = await ReadAsync(_header, ct).ConfigureAwait(false);
         if (got == 0 && mayEnd)
         {
             return null;
@@ -56,8 +56,8 @@ internal sealed class LinkFrames(Stream stream)
             throw new LinkProfilerException(LinkProfilerFailure.Closed, $"The stream ended after {got} of the {HeaderBytes} bytes of a frame's header.");
         }
 
-        uint magic = BinaryPrimitives.ReadUInt32LittleEndian(header), kind = BinaryPrimitives.ReadUInt32LittleEndian(header.AsSpan(4));
-        long length = BinaryPrimitives.ReadInt64LittleEndian(header.AsSpan(8));
+        uint magic = BinaryPrimitives.ReadUInt32LittleEndian(_header), kind = BinaryPrimitives.ReadUInt32LittleEndian(_header.AsSpan(4));
+        long length = BinaryPrimitives.ReadInt64LittleEndian(_header.AsSpan(8));
         if (magic != Magic || kind is < (uint)LinkFrameKind.Echo or > (uint)LinkFrameKind.End || length < 0)
         {
             throw new LinkProfilerException(
@@ -72,7 +72,7 @@ internal sealed class LinkFrames(Stream stream)
     {
         for (long left = bytes; left > 0;)
         {
-            int got = await ReadAsync(piece.AsMemory(0, (int)Math.Min(left, PieceBytes)), ct).ConfigureAwait(false);
+            int got = await ReadAsync(_piece.AsMemory(0, (int)Math.Min(left, PieceBytes)), ct).ConfigureAwait(false);
             left -= got;
             if (got == 0)
             {

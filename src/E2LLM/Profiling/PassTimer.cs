@@ -18,7 +18,7 @@ internal sealed class PassTimer(TimeProvider clock, long evictionBytes, int thre
     private const int WordsPerPart = 1 << 17;
 
     // Written, not only read: untouched pages all map to one page of zeros and would push nothing out.
-    private readonly long[] evicted = new long[evictionBytes / sizeof(long)];
+    private readonly long[] _evicted = new long[evictionBytes / sizeof(long)];
 
     /// <summary>Seconds since a time stamp, at the clock's own resolution; at least one tick, so that no figure is zero.</summary>
     public static double SecondsSince(long began, TimeProvider clock) => Math.Max(clock.GetTimestamp() - began, 1) / (double)clock.TimestampFrequency;
@@ -70,15 +70,15 @@ internal sealed class PassTimer(TimeProvider clock, long evictionBytes, int thre
 
     private void Evict()
     {
-        int parts = (evicted.Length + WordsPerPart - 1) / WordsPerPart;
+        int parts = (_evicted.Length + WordsPerPart - 1) / WordsPerPart;
         if (parts > 0)
         {
             Parallel.For(0, parts, new ParallelOptions { MaxDegreeOfParallelism = threadCount }, part =>
             {
-                int end = Math.Min(evicted.Length, (part + 1) * WordsPerPart);
+                int end = Math.Min(_evicted.Length, (part + 1) * WordsPerPart);
                 for (int word = part * WordsPerPart; word < end; word += WordsPerLine)
                 {
-                    evicted[word]++;
+                    _evicted[word]++;
                 }
             });
         }

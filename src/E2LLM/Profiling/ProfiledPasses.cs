@@ -10,46 +10,46 @@ internal sealed class ProfiledPasses : IDisposable
 {
     // Positions that are computed; deeper ones are copies of them. Time depends on how many there are, not on what they hold.
     private const int ComputedTokenCount = 64;
-    private readonly LayerRangeExecutor executor;
-    private readonly List<KvCache> sequences = [];
-    private readonly int[] ids;
-    private readonly float[] input;
-    private readonly float[] hidden;
-    private readonly float[] logits;
+    private readonly LayerRangeExecutor _executor;
+    private readonly List<KvCache> _sequences = [];
+    private readonly int[] _ids;
+    private readonly float[] _input;
+    private readonly float[] _hidden;
+    private readonly float[] _logits;
 
     /// <param name="executor">Runs them; borrowed.</param>
     /// <param name="maxTokenCount">Most tokens of one pass.</param>
     public ProfiledPasses(LayerRangeExecutor executor, int maxTokenCount)
     {
-        this.executor = executor;
+        _executor = executor;
         int rows = Math.Max(maxTokenCount, ComputedTokenCount);
-        ids = new int[rows];
+        _ids = new int[rows];
         for (int i = 0; i < rows; i++)
         {
             // Spread over the vocabulary (Knuth's multiplicative hash), so that embedding rows lie apart as those of a text do.
-            ids[i] = (int)(i * 2654435761L % executor.Shape.VocabularySize);
+            _ids[i] = (int)(i * 2654435761L % executor.Shape.VocabularySize);
         }
 
-        input = new float[checked(rows * executor.Shape.HiddenSize)];
-        hidden = new float[input.Length];
-        logits = new float[executor.Shape.VocabularySize];
-        executor.Embed(ids, input);
+        _input = new float[checked(rows * executor.Shape.HiddenSize)];
+        _hidden = new float[_input.Length];
+        _logits = new float[executor.Shape.VocabularySize];
+        executor.Embed(_ids, _input);
     }
 
     /// <summary>Makes <paramref name="count"/> sequences of <paramref name="contextTokens"/> positions; others are given back.</summary>
     public void Fill(int count, int contextTokens, CancellationToken ct)
     {
-        foreach (KvCache sequence in sequences)
+        foreach (KvCache sequence in _sequences)
         {
             sequence.Dispose();
         }
 
-        sequences.Clear();
+        _sequences.Clear();
         for (int i = 0; i < count; i++)
         {
             ct.ThrowIfCancellationRequested();
-            KvCache sequence = executor.CreateSequence();
-            sequences.Add(sequence);
+            KvCache sequence = _executor.CreateSequence();
+            _sequences.Add(sequence);
             Fill(sequence, contextTokens, ct);
         }
     }
@@ -57,34 +57,34 @@ internal sealed class ProfiledPasses : IDisposable
     /// <summary>Back to the filled depth, with fresh input for <paramref name="tokenCount"/> tokens.</summary>
     public void Prepare(int contextTokens, int tokenCount)
     {
-        foreach (KvCache sequence in sequences)
+        foreach (KvCache sequence in _sequences)
         {
             sequence.Truncate(contextTokens);
         }
 
-        int length = tokenCount * executor.Shape.HiddenSize;
-        input.AsSpan(0, length).CopyTo(hidden);
+        int length = tokenCount * _executor.Shape.HiddenSize;
+        _input.AsSpan(0, length).CopyTo(_hidden);
     }
 
     /// <summary>Runs the next <paramref name="tokenCount"/> tokens of every sequence through the layers.</summary>
     public void Forward(int tokenCount, CancellationToken ct)
     {
-        var batch = new SequenceSlice[sequences.Count];
+        var batch = new SequenceSlice[_sequences.Count];
         for (int i = 0; i < batch.Length; i++)
         {
-            batch[i] = new SequenceSlice(sequences[i], tokenCount);
+            batch[i] = new SequenceSlice(_sequences[i], tokenCount);
         }
 
-        executor.Forward(batch, hidden.AsSpan(0, batch.Length * tokenCount * executor.Shape.HiddenSize), ct);
+        _executor.Forward(batch, _hidden.AsSpan(0, batch.Length * tokenCount * _executor.Shape.HiddenSize), ct);
     }
 
     /// <summary>Embeds <paramref name="tokenCount"/> tokens.</summary>
-    public void Embed(int tokenCount) => executor.Embed(ids.AsSpan(0, tokenCount), hidden.AsSpan(0, tokenCount * executor.Shape.HiddenSize));
+    public void Embed(int tokenCount) => _executor.Embed(_ids.AsSpan(0, tokenCount), _hidden.AsSpan(0, tokenCount * _executor.Shape.HiddenSize));
 
     /// <summary>Final norm and head of one row.</summary>
-    public void Head() => executor.ComputeLogits(input.AsSpan(0, executor.Shape.HiddenSize), logits);
+    public void Head() => _executor.ComputeLogits(_input.AsSpan(0, _executor.Shape.HiddenSize), _logits);
 
-    public void Dispose() => sequences.ForEach(sequence => sequence.Dispose());
+    public void Dispose() => _sequences.ForEach(sequence => sequence.Dispose());
 
     private void Fill(KvCache sequence, int contextTokens, CancellationToken ct)
     {
@@ -94,12 +94,12 @@ internal sealed class ProfiledPasses : IDisposable
             return;
         }
 
-        int length = computed * executor.Shape.HiddenSize;
-        input.AsSpan(0, length).CopyTo(hidden);
-        executor.Forward([new SequenceSlice(sequence, computed)], hidden.AsSpan(0, length), ct);
+        int length = computed * _executor.Shape.HiddenSize;
+        _input.AsSpan(0, length).CopyTo(_hidden);
+        _executor.Forward([new SequenceSlice(sequence, computed)], _hidden.AsSpan(0, length), ct);
         sequence.Reserve(contextTokens);
-        byte[] kept = new byte[computed * executor.KvPool.Layout.TokenBytes];
-        for (int layer = executor.Layers.Start; layer < executor.Layers.End; layer++)
+        byte[] kept = new byte[computed * _executor.KvPool.Layout.TokenBytes];
+        for (int layer = _executor.Layers.Start; layer < _executor.Layers.End; layer++)
         {
             sequence.ReadKeys(layer, 0, computed, kept);
             Repeat(kept, computed, contextTokens, (first, count, bytes) => sequence.WriteKeys(layer, first, count, bytes));

@@ -10,33 +10,33 @@ namespace E2LLM.Tokenization;
 /// </summary>
 internal sealed class ByteLevelBpeModel : ITokenizerModel
 {
-    private readonly TokenVocabulary vocabulary;
-    private readonly PreTokenizer preTokenizer;
-    private readonly Utf8TokenIndex tokens;
-    private readonly BytePairTable merges;
-    private readonly TokenPieces pieces;
+    private readonly TokenVocabulary _vocabulary;
+    private readonly PreTokenizer _preTokenizer;
+    private readonly Utf8TokenIndex _tokens;
+    private readonly BytePairTable _merges;
+    private readonly TokenPieces _pieces;
 
     public ByteLevelBpeModel(GgufMetadata metadata)
     {
-        preTokenizer = PreTokenizers.Find(metadata.GetString("tokenizer.ggml.pre"));
-        vocabulary = new TokenVocabulary(metadata, defaultBosId: -1, defaultEosId: -1, preTokenizer.AddsBos);
-        pieces = new TokenPieces(vocabulary.Count, AppendPiece, dropsLeadingSpace: false);
-        tokens = IndexByBytes();
-        merges = new BytePairTable(metadata, tokens, vocabulary.Count);
+        _preTokenizer = PreTokenizers.Find(metadata.GetString("tokenizer.ggml.pre"));
+        _vocabulary = new TokenVocabulary(metadata, defaultBosId: -1, defaultEosId: -1, _preTokenizer.AddsBos);
+        _pieces = new TokenPieces(_vocabulary.Count, AppendPiece, dropsLeadingSpace: false);
+        _tokens = IndexByBytes();
+        _merges = new BytePairTable(metadata, _tokens, _vocabulary.Count);
     }
 
-    public TokenVocabulary Vocabulary => vocabulary;
+    public TokenVocabulary Vocabulary => _vocabulary;
 
-    public TokenPieces Pieces => pieces;
+    public TokenPieces Pieces => _pieces;
 
     public void Encode(ReadOnlySpan<char> text, bool isFirst, List<int> ids)
     {
         for (int start = 0; start < text.Length;)
         {
-            ReadOnlySpan<char> segment = text[start..preTokenizer.SegmentEnd(text, start)];
+            ReadOnlySpan<char> segment = text[start.._preTokenizer.SegmentEnd(text, start)];
             for (int at = 0; at < segment.Length;)
             {
-                int end = preTokenizer.WordEnd(segment, at);
+                int end = _preTokenizer.WordEnd(segment, at);
                 EncodeWord(segment[at..end], ids);
                 at = end;
             }
@@ -52,7 +52,7 @@ internal sealed class ByteLevelBpeModel : ITokenizerModel
         byte[]? rented = maxBytes > StackBytes ? ArrayPool<byte>.Shared.Rent(maxBytes) : null;
         Span<byte> buffer = rented ?? stackalloc byte[StackBytes];
         Span<byte> bytes = buffer[..Encoding.UTF8.GetBytes(word, buffer)];
-        int whole = bytes.Length == 1 || preTokenizer.TakesWholeWords ? tokens.Find(bytes) : -1;
+        int whole = bytes.Length == 1 || _preTokenizer.TakesWholeWords ? _tokens.Find(bytes) : -1;
         if (whole >= 0)
         {
             ids.Add(whole);
@@ -77,15 +77,15 @@ internal sealed class ByteLevelBpeModel : ITokenizerModel
         {
             symbols[i] = new MergeSymbol
             {
-                Start = i, Length = 1, Previous = i - 1, Next = i + 1 < bytes.Length ? i + 1 : -1, Id = merges.ByteSymbols[bytes[i]],
+                Start = i, Length = 1, Previous = i - 1, Next = i + 1 < bytes.Length ? i + 1 : -1, Id = _merges.ByteSymbols[bytes[i]],
             };
         }
 
-        var rule = new PairRule(merges);
+        var rule = new PairRule(_merges);
         SymbolMerger.Merge(symbols, ref rule);
         for (int i = 0; i >= 0; i = symbols[i].Next)
         {
-            if (symbols[i].Id < vocabulary.Count)
+            if (symbols[i].Id < _vocabulary.Count)
             {
                 ids.Add(symbols[i].Id);
                 continue;
@@ -94,9 +94,9 @@ internal sealed class ByteLevelBpeModel : ITokenizerModel
             // What merged into no token comes out byte by byte; a byte that the vocabulary lacks is lost, as in llama.cpp.
             foreach (byte value in bytes.Slice(symbols[i].Start, symbols[i].Length))
             {
-                if (merges.ByteSymbols[value] < vocabulary.Count)
+                if (_merges.ByteSymbols[value] < _vocabulary.Count)
                 {
-                    ids.Add(merges.ByteSymbols[value]);
+                    ids.Add(_merges.ByteSymbols[value]);
                 }
             }
         }
@@ -110,13 +110,13 @@ internal sealed class ByteLevelBpeModel : ITokenizerModel
     /// <summary>Ids by the bytes that a token stands for, as far as plain text may become it.</summary>
     private Utf8TokenIndex IndexByBytes()
     {
-        (byte[] bytes, int[] starts) = pieces.Bytes;
+        (byte[] bytes, int[] starts) = _pieces.Bytes;
         var index = new Utf8TokenIndex(bytes, starts);
-        var scratch = new byte[vocabulary.ByText.MaxBytes];
-        for (int id = 0; id < vocabulary.Count; id++)
+        var scratch = new byte[_vocabulary.ByText.MaxBytes];
+        for (int id = 0; id < _vocabulary.Count; id++)
         {
-            if (vocabulary.TypeOf(id) == TokenType.Normal && !pieces[id].IsEmpty
-                && ByteLevelAlphabet.TryDecode(vocabulary.Utf8Of(id), scratch, out _))
+            if (_vocabulary.TypeOf(id) == TokenType.Normal && !_pieces[id].IsEmpty
+                && ByteLevelAlphabet.TryDecode(_vocabulary.Utf8Of(id), scratch, out _))
             {
                 index.TryAdd(id);
             }
@@ -127,8 +127,8 @@ internal sealed class ByteLevelBpeModel : ITokenizerModel
 
     private void AppendPiece(int id, List<byte> output)
     {
-        ReadOnlySpan<byte> text = vocabulary.Utf8Of(id);
-        switch (vocabulary.TypeOf(id))
+        ReadOnlySpan<byte> text = _vocabulary.Utf8Of(id);
+        switch (_vocabulary.TypeOf(id))
         {
             case TokenType.Normal:
                 var bytes = new byte[text.Length];

@@ -11,21 +11,21 @@ internal sealed class BytePairTable
 {
     private const string Key = "tokenizer.ggml.merges";
 
-    private readonly Dictionary<string, int> extraSymbols = new(StringComparer.Ordinal);
-    private readonly Utf8TokenIndex tokens;
-    private readonly int tokenCount;
-    private readonly ulong[] pairs;
-    private readonly (int Rank, int Merged)[] results;
-    private readonly int shift;
-    private readonly ulong multiplier;
+    private readonly Dictionary<string, int> _extraSymbols = new(StringComparer.Ordinal);
+    private readonly Utf8TokenIndex _tokens;
+    private readonly int _tokenCount;
+    private readonly ulong[] _pairs;
+    private readonly (int Rank, int Merged)[] _results;
+    private readonly int _shift;
+    private readonly ulong _multiplier;
 
     /// <param name="metadata">The file's metadata.</param>
     /// <param name="tokens">Ids by the raw bytes that tokens stand for.</param>
     /// <param name="tokenCount">Size of the vocabulary.</param>
     public BytePairTable(GgufMetadata metadata, Utf8TokenIndex tokens, int tokenCount)
     {
-        this.tokens = tokens;
-        this.tokenCount = tokenCount;
+        _tokens = tokens;
+        _tokenCount = tokenCount;
         for (int value = 0; value < 256; value++)
         {
             ByteSymbols[value] = SymbolOf([(byte)value]);
@@ -33,12 +33,12 @@ internal sealed class BytePairTable
 
         GgufStringArray merges = metadata.GetUtf8Strings(Key);
         int capacity = (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)Math.Max(4, 2 * merges.Count));
-        pairs = new ulong[capacity];
-        results = new (int, int)[capacity];
-        shift = 64 - System.Numerics.BitOperations.Log2((uint)capacity);
+        _pairs = new ulong[capacity];
+        _results = new (int, int)[capacity];
+        _shift = 64 - System.Numerics.BitOperations.Log2((uint)capacity);
 
         // An odd factor that a file's author cannot know keeps chosen pairs from colliding.
-        multiplier = ((ulong)(uint)HashCode.Combine(1) << 32) | (uint)HashCode.Combine(2) | 1;
+        _multiplier = ((ulong)(uint)HashCode.Combine(1) << 32) | (uint)HashCode.Combine(2) | 1;
         Fill(merges);
     }
 
@@ -48,8 +48,8 @@ internal sealed class BytePairTable
     public bool TryFind(int left, int right, out int rank, out int merged)
     {
         int slot = Slot(PairOf(left, right));
-        (rank, merged) = results[slot];
-        return pairs[slot] != 0;
+        (rank, merged) = _results[slot];
+        return _pairs[slot] != 0;
     }
 
     private void Fill(GgufStringArray merges)
@@ -80,10 +80,10 @@ internal sealed class BytePairTable
 
             ulong pair = PairOf(SymbolOf(buffer.AsSpan(0, leftBytes)), SymbolOf(buffer.AsSpan(leftBytes, rightBytes)));
             int slot = Slot(pair);
-            if (pairs[slot] == 0)
+            if (_pairs[slot] == 0)
             {
-                pairs[slot] = pair;
-                results[slot] = (rank, SymbolOf(buffer.AsSpan(0, leftBytes + rightBytes)));
+                _pairs[slot] = pair;
+                _results[slot] = (rank, SymbolOf(buffer.AsSpan(0, leftBytes + rightBytes)));
             }
         }
     }
@@ -91,10 +91,10 @@ internal sealed class BytePairTable
     /// <summary>Where the pair is, or the empty slot where it would be.</summary>
     private int Slot(ulong pair)
     {
-        int slot = (int)((pair * multiplier) >> shift);
-        while (pairs[slot] != 0 && pairs[slot] != pair)
+        int slot = (int)((pair * _multiplier) >> _shift);
+        while (_pairs[slot] != 0 && _pairs[slot] != pair)
         {
-            slot = (slot + 1) & (pairs.Length - 1);
+            slot = (slot + 1) & (_pairs.Length - 1);
         }
 
         return slot;
@@ -102,17 +102,17 @@ internal sealed class BytePairTable
 
     private int SymbolOf(ReadOnlySpan<byte> bytes)
     {
-        int id = tokens.Find(bytes);
+        int id = _tokens.Find(bytes);
         if (id >= 0)
         {
             return id;
         }
 
         string key = Encoding.Latin1.GetString(bytes);
-        if (!extraSymbols.TryGetValue(key, out id))
+        if (!_extraSymbols.TryGetValue(key, out id))
         {
-            id = tokenCount + extraSymbols.Count;
-            extraSymbols.Add(key, id);
+            id = _tokenCount + _extraSymbols.Count;
+            _extraSymbols.Add(key, id);
         }
 
         return id;

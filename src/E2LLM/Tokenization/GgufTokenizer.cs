@@ -6,20 +6,20 @@ namespace E2LLM.Tokenization;
 /// </summary>
 internal sealed class GgufTokenizer(ITokenizerModel model) : ITokenizer
 {
-    private readonly TokenVocabulary vocabulary = model.Vocabulary;
-    private readonly TokenPieces pieces = model.Pieces;
+    private readonly TokenVocabulary _vocabulary = model.Vocabulary;
+    private readonly TokenPieces _pieces = model.Pieces;
 
     // Made when first asked for: a large vocabulary's matchers take longer than encoding a prompt.
-    private readonly Lazy<SpecialTokenMatcher> userDefined = new(() => model.Vocabulary.CreateMatcher(parseSpecial: false));
-    private readonly Lazy<SpecialTokenMatcher> allSpecial = new(() => model.Vocabulary.CreateMatcher(parseSpecial: true));
+    private readonly Lazy<SpecialTokenMatcher> _userDefined = new(() => model.Vocabulary.CreateMatcher(parseSpecial: false));
+    private readonly Lazy<SpecialTokenMatcher> _allSpecial = new(() => model.Vocabulary.CreateMatcher(parseSpecial: true));
 
-    public int VocabularySize => vocabulary.Count;
+    public int VocabularySize => _vocabulary.Count;
 
-    public int BosId => vocabulary.BosId;
+    public int BosId => _vocabulary.BosId;
 
-    public bool AddsBos => vocabulary.AddsBos;
+    public bool AddsBos => _vocabulary.AddsBos;
 
-    public bool IsEndOfGeneration(int id) => vocabulary.IsEndOfGeneration(id);
+    public bool IsEndOfGeneration(int id) => _vocabulary.IsEndOfGeneration(id);
 
     public IReadOnlyList<int> Encode(string text, bool addBos = true, bool parseSpecial = false)
     {
@@ -31,7 +31,7 @@ internal sealed class GgufTokenizer(ITokenizerModel model) : ITokenizer
         }
 
         bool isFirst = true;
-        foreach ((int start, int length, int id) in (parseSpecial ? allSpecial : userDefined).Value.Partition(text))
+        foreach ((int start, int length, int id) in (parseSpecial ? _allSpecial : _userDefined).Value.Partition(text))
         {
             if (id >= 0)
             {
@@ -48,7 +48,7 @@ internal sealed class GgufTokenizer(ITokenizerModel model) : ITokenizer
         return ids;
     }
 
-    public string Decode(IEnumerable<int> ids) => pieces.Decode(ids);
+    public string Decode(IEnumerable<int> ids) => _pieces.Decode(ids);
 
-    public ITokenDecoder CreateDecoder() => new PieceDecoder(pieces);
+    public ITokenDecoder CreateDecoder() => new PieceDecoder(_pieces);
 }

@@ -6,8 +6,8 @@ namespace E2LLM.Tokenization;
 internal sealed class PieceDecoder(TokenPieces pieces) : ITokenDecoder
 {
     // The runtime's decoder keeps the begun sequence and replaces what is invalid by U+FFFD.
-    private readonly Decoder utf8 = new UTF8Encoding(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: false).GetDecoder();
-    private bool atStart = true;
+    private readonly Decoder _utf8 = new UTF8Encoding(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: false).GetDecoder();
+    private bool _atStart = true;
 
     public string Append(int id)
     {
@@ -17,33 +17,33 @@ internal sealed class PieceDecoder(TokenPieces pieces) : ITokenDecoder
             return string.Empty;
         }
 
-        if (atStart && pieces.DropsLeadingSpace && piece[0] == (byte)' ')
+        if (_atStart && pieces.DropsLeadingSpace && piece[0] == (byte)' ')
         {
             piece = piece[1..];
         }
 
-        atStart = false;
+        _atStart = false;
         return Convert(piece, flush: false);
     }
 
     public string Flush()
     {
-        atStart = true;
+        _atStart = true;
         return Convert([], flush: true);
     }
 
     private string Convert(ReadOnlySpan<byte> piece, bool flush)
     {
-        int count = utf8.GetCharCount(piece, flush);
+        int count = _utf8.GetCharCount(piece, flush);
         if (count == 0 && !flush)
         {
             // Still to be handed over, so that the decoder remembers the bytes.
-            utf8.GetChars(piece, [], flush);
+            _utf8.GetChars(piece, [], flush);
             return string.Empty;
         }
 
         var characters = new char[count];
-        utf8.GetChars(piece, characters, flush);
+        _utf8.GetChars(piece, characters, flush);
         return new string(characters);
     }
 }

@@ -12,52 +12,52 @@ namespace E2LLM.Tokenization;
 /// </summary>
 internal sealed class SentencePieceModel : ITokenizerModel
 {
-    private readonly TokenVocabulary vocabulary;
-    private readonly Utf8TokenIndex pieceIndex;
-    private readonly uint[] ranks;
-    private readonly int[] byteIds;
-    private readonly bool addsSpacePrefix;
-    private readonly bool mergesAcrossSpaces;
-    private readonly TokenPieces pieces;
+    private readonly TokenVocabulary _vocabulary;
+    private readonly Utf8TokenIndex _pieceIndex;
+    private readonly uint[] _ranks;
+    private readonly int[] _byteIds;
+    private readonly bool _addsSpacePrefix;
+    private readonly bool _mergesAcrossSpaces;
+    private readonly TokenPieces _pieces;
 
     public SentencePieceModel(GgufMetadata metadata)
     {
-        vocabulary = new TokenVocabulary(metadata, defaultBosId: 1, defaultEosId: 2, addsBosByDefault: true);
-        float[] scores = vocabulary.ReadScores(metadata);
-        addsSpacePrefix = !metadata.TryGetBoolean("tokenizer.ggml.add_space_prefix", out bool adds) || adds;
-        ranks = new uint[scores.Length];
-        (byte[] texts, int[] starts) = vocabulary.Texts;
-        pieceIndex = new Utf8TokenIndex(texts, starts);
+        _vocabulary = new TokenVocabulary(metadata, defaultBosId: 1, defaultEosId: 2, addsBosByDefault: true);
+        float[] scores = _vocabulary.ReadScores(metadata);
+        _addsSpacePrefix = !metadata.TryGetBoolean("tokenizer.ggml.add_space_prefix", out bool adds) || adds;
+        _ranks = new uint[scores.Length];
+        (byte[] texts, int[] starts) = _vocabulary.Texts;
+        _pieceIndex = new Utf8TokenIndex(texts, starts);
         for (int id = 0; id < scores.Length; id++)
         {
-            ranks[id] = RankOf(scores[id]);
-            if (vocabulary.TypeOf(id) is not (TokenType.Control or TokenType.Unknown or TokenType.Byte) && starts[id + 1] > starts[id])
+            _ranks[id] = RankOf(scores[id]);
+            if (_vocabulary.TypeOf(id) is not (TokenType.Control or TokenType.Unknown or TokenType.Byte) && starts[id + 1] > starts[id])
             {
-                pieceIndex.TryAdd(id);
+                _pieceIndex.TryAdd(id);
 
                 // Where no piece has a space after anything else, no merge crosses into a space, and words are merged one at a time.
-                ReadOnlySpan<byte> piece = vocabulary.Utf8Of(id);
-                mergesAcrossSpaces |= WordLength(piece) < piece.Length;
+                ReadOnlySpan<byte> piece = _vocabulary.Utf8Of(id);
+                _mergesAcrossSpaces |= WordLength(piece) < piece.Length;
             }
         }
 
-        byteIds = FindByteIds();
-        pieces = new TokenPieces(vocabulary.Count, AppendPiece, addsSpacePrefix);
+        _byteIds = FindByteIds();
+        _pieces = new TokenPieces(_vocabulary.Count, AppendPiece, _addsSpacePrefix);
     }
 
     /// <summary>U+2581, which stands for a space.</summary>
     private static ReadOnlySpan<byte> Space => "\u2581"u8;
 
-    public TokenVocabulary Vocabulary => vocabulary;
+    public TokenVocabulary Vocabulary => _vocabulary;
 
-    public TokenPieces Pieces => pieces;
+    public TokenPieces Pieces => _pieces;
 
     public void Encode(ReadOnlySpan<char> text, bool isFirst, List<int> ids)
     {
-        byte[] bytes = Escape(text, addsSpacePrefix && isFirst, out int byteCount);
+        byte[] bytes = Escape(text, _addsSpacePrefix && isFirst, out int byteCount);
         for (int start = 0; start < byteCount;)
         {
-            int end = mergesAcrossSpaces ? byteCount : start + WordLength(bytes.AsSpan(start, byteCount - start));
+            int end = _mergesAcrossSpaces ? byteCount : start + WordLength(bytes.AsSpan(start, byteCount - start));
             EncodeRun(bytes, start, end, ids);
             start = end;
         }
@@ -72,7 +72,7 @@ internal sealed class SentencePieceModel : ITokenizerModel
         MergeSymbol[]? rented = end - start > StackSymbols ? ArrayPool<MergeSymbol>.Shared.Rent(end - start) : null;
         Span<MergeSymbol> symbols = rented ?? stackalloc MergeSymbol[StackSymbols];
         symbols = symbols[..Split(bytes, start, end, symbols)];
-        var rule = new ScoreRule(pieceIndex, ranks, bytes);
+        var rule = new ScoreRule(_pieceIndex, _ranks, bytes);
         SymbolMerger.Merge(symbols, ref rule);
         for (int i = 0; i >= 0; i = symbols[i].Next)
         {
@@ -85,9 +85,9 @@ internal sealed class SentencePieceModel : ITokenizerModel
             // A symbol without a piece is a single character that never merged.
             foreach (byte value in bytes.AsSpan(symbols[i].Start, symbols[i].Length))
             {
-                if (byteIds[value] >= 0)
+                if (_byteIds[value] >= 0)
                 {
-                    ids.Add(byteIds[value]);
+                    ids.Add(_byteIds[value]);
                 }
             }
         }
@@ -157,7 +157,7 @@ internal sealed class SentencePieceModel : ITokenizerModel
                 Length = length,
                 Previous = count - 1,
                 Next = at + length < end ? count + 1 : -1,
-                Id = pieceIndex.Find(bytes.Slice(at, length)),
+                Id = _pieceIndex.Find(bytes.Slice(at, length)),
             };
             at += length;
         }
@@ -167,8 +167,8 @@ internal sealed class SentencePieceModel : ITokenizerModel
 
     private void AppendPiece(int id, List<byte> output)
     {
-        ReadOnlySpan<byte> text = vocabulary.Utf8Of(id);
-        switch (vocabulary.TypeOf(id))
+        ReadOnlySpan<byte> text = _vocabulary.Utf8Of(id);
+        switch (_vocabulary.TypeOf(id))
         {
             case TokenType.Byte when TryParseByte(text, out byte value):
                 output.Add(value);
@@ -195,13 +195,13 @@ internal sealed class SentencePieceModel : ITokenizerModel
         var found = new int[256];
         int unknown = -1;
         Array.Fill(found, -1);
-        for (int id = 0; id < vocabulary.Count; id++)
+        for (int id = 0; id < _vocabulary.Count; id++)
         {
-            if (vocabulary.TypeOf(id) == TokenType.Byte && TryParseByte(vocabulary.Utf8Of(id), out byte value))
+            if (_vocabulary.TypeOf(id) == TokenType.Byte && TryParseByte(_vocabulary.Utf8Of(id), out byte value))
             {
                 found[value] = id;
             }
-            else if (vocabulary.TypeOf(id) == TokenType.Unknown && unknown < 0)
+            else if (_vocabulary.TypeOf(id) == TokenType.Unknown && unknown < 0)
             {
                 unknown = id;
             }
@@ -211,7 +211,7 @@ internal sealed class SentencePieceModel : ITokenizerModel
         {
             if (found[value] < 0)
             {
-                int piece = pieceIndex.Find([(byte)value]);
+                int piece = _pieceIndex.Find([(byte)value]);
                 found[value] = piece >= 0 ? piece : unknown;
             }
         }

@@ -8,10 +8,10 @@ namespace E2LLM.Tokenization;
 /// </summary>
 internal sealed class SpecialTokenMatcher
 {
-    private readonly Dictionary<ulong, int> edges = [];
-    private readonly List<int> idAtNode = [-1];
-    private readonly SearchValues<char> firstCharacters;
-    private readonly int count;
+    private readonly Dictionary<ulong, int> _edges = [];
+    private readonly List<int> _idAtNode = [-1];
+    private readonly SearchValues<char> _firstCharacters;
+    private readonly int _count;
 
     public SpecialTokenMatcher(IEnumerable<(int Id, string Text)> tokens)
     {
@@ -27,22 +27,22 @@ internal sealed class SpecialTokenMatcher
             foreach (char character in text)
             {
                 ulong edge = Edge(node, character);
-                if (!edges.TryGetValue(edge, out int next))
+                if (!_edges.TryGetValue(edge, out int next))
                 {
-                    next = idAtNode.Count;
-                    idAtNode.Add(-1);
-                    edges.Add(edge, next);
+                    next = _idAtNode.Count;
+                    _idAtNode.Add(-1);
+                    _edges.Add(edge, next);
                 }
 
                 node = next;
             }
 
-            idAtNode[node] = id;
+            _idAtNode[node] = id;
             first.Add(text[0]);
-            count++;
+            _count++;
         }
 
-        firstCharacters = SearchValues.Create([.. first]);
+        _firstCharacters = SearchValues.Create([.. first]);
     }
 
     /// <summary>Fragments of <paramref name="text"/> in order: Id -1 for plain text, else the special token that it spells.</summary>
@@ -73,19 +73,19 @@ internal sealed class SpecialTokenMatcher
     private List<(int Start, int Length, int Id)> FindAll(ReadOnlySpan<char> text)
     {
         var found = new List<(int Start, int Length, int Id)>();
-        int start = count == 0 ? -1 : text.IndexOfAny(firstCharacters);
+        int start = _count == 0 ? -1 : text.IndexOfAny(_firstCharacters);
         while (start >= 0)
         {
             int node = 0;
-            for (int at = start; at < text.Length && edges.TryGetValue(Edge(node, text[at]), out node); at++)
+            for (int at = start; at < text.Length && _edges.TryGetValue(Edge(node, text[at]), out node); at++)
             {
-                if (idAtNode[node] >= 0)
+                if (_idAtNode[node] >= 0)
                 {
-                    found.Add((start, at + 1 - start, idAtNode[node]));
+                    found.Add((start, at + 1 - start, _idAtNode[node]));
                 }
             }
 
-            int skip = text[(start + 1)..].IndexOfAny(firstCharacters);
+            int skip = text[(start + 1)..].IndexOfAny(_firstCharacters);
             start = skip < 0 ? -1 : start + 1 + skip;
         }
 

@@ -28,13 +28,13 @@ internal interface IMergeRule
 /// </summary>
 internal struct SymbolMerger
 {
-    private Candidate[] heap;
-    private int count;
+    private Candidate[] _heap;
+    private int _count;
 
     private SymbolMerger(int capacity)
     {
-        heap = ArrayPool<Candidate>.Shared.Rent(capacity);
-        count = 0;
+        _heap = ArrayPool<Candidate>.Shared.Rent(capacity);
+        _count = 0;
     }
 
     /// <summary>Merges in place. Symbol 0 always survives; follow <see cref="MergeSymbol.Next"/> from it.</summary>
@@ -52,7 +52,7 @@ internal struct SymbolMerger
             merger.Consider(symbols, i, i + 1, ref rule);
         }
 
-        while (merger.count > 0)
+        while (merger._count > 0)
         {
             Candidate best = merger.Pop();
             int leftIndex = (int)(uint)best.Key;
@@ -81,7 +81,7 @@ internal struct SymbolMerger
             }
         }
 
-        ArrayPool<Candidate>.Shared.Return(merger.heap);
+        ArrayPool<Candidate>.Shared.Return(merger._heap);
     }
 
     private void Consider<TRule>(Span<MergeSymbol> symbols, int left, int right, ref TRule rule)
@@ -101,51 +101,51 @@ internal struct SymbolMerger
 
     private void Push(Candidate item)
     {
-        if (count == heap.Length)
+        if (_count == _heap.Length)
         {
-            Candidate[] larger = ArrayPool<Candidate>.Shared.Rent(count * 2);
-            heap.AsSpan(0, count).CopyTo(larger);
-            ArrayPool<Candidate>.Shared.Return(heap);
-            heap = larger;
+            Candidate[] larger = ArrayPool<Candidate>.Shared.Rent(_count * 2);
+            _heap.AsSpan(0, _count).CopyTo(larger);
+            ArrayPool<Candidate>.Shared.Return(_heap);
+            _heap = larger;
         }
 
-        int at = count++;
+        int at = _count++;
         while (at > 0)
         {
             int parent = (at - 1) >> 1;
-            if (heap[parent].Key <= item.Key)
+            if (_heap[parent].Key <= item.Key)
             {
                 break;
             }
 
-            heap[at] = heap[parent];
+            _heap[at] = _heap[parent];
             at = parent;
         }
 
-        heap[at] = item;
+        _heap[at] = item;
     }
 
     private Candidate Pop()
     {
-        Candidate top = heap[0], last = heap[--count];
+        Candidate top = _heap[0], last = _heap[--_count];
         int at = 0;
-        for (int child = 1; child < count; child = (2 * at) + 1)
+        for (int child = 1; child < _count; child = (2 * at) + 1)
         {
-            if (child + 1 < count && heap[child + 1].Key < heap[child].Key)
+            if (child + 1 < _count && _heap[child + 1].Key < _heap[child].Key)
             {
                 child++;
             }
 
-            if (last.Key <= heap[child].Key)
+            if (last.Key <= _heap[child].Key)
             {
                 break;
             }
 
-            heap[at] = heap[child];
+            _heap[at] = _heap[child];
             at = child;
         }
 
-        heap[at] = last;
+        _heap[at] = last;
         return top;
     }
 

@@ -5,8 +5,8 @@ namespace E2LLM.Tokenization;
 /// <summary>The bytes that each token stands for; none for control tokens. Immutable; thread-safe.</summary>
 internal sealed class TokenPieces
 {
-    private readonly byte[] bytes;
-    private readonly int[] starts;
+    private readonly byte[] _bytes;
+    private readonly int[] _starts;
 
     /// <param name="count">Number of tokens.</param>
     /// <param name="append">Writes the bytes of one token.</param>
@@ -14,25 +14,25 @@ internal sealed class TokenPieces
     public TokenPieces(int count, Action<int, List<byte>> append, bool dropsLeadingSpace)
     {
         var all = new List<byte>();
-        starts = new int[count + 1];
+        _starts = new int[count + 1];
         for (int id = 0; id < count; id++)
         {
             append(id, all);
-            starts[id + 1] = all.Count;
+            _starts[id + 1] = all.Count;
         }
 
-        bytes = [.. all];
+        _bytes = [.. all];
         DropsLeadingSpace = dropsLeadingSpace;
     }
 
-    public int Count => starts.Length - 1;
+    public int Count => _starts.Length - 1;
 
     public bool DropsLeadingSpace { get; }
 
     /// <summary>All pieces, one after another, and where each starts; then the end of the last.</summary>
-    public (byte[] Bytes, int[] Starts) Bytes => (bytes, starts);
+    public (byte[] Bytes, int[] Starts) Bytes => (_bytes, _starts);
 
-    public ReadOnlySpan<byte> this[int id] => bytes.AsSpan(starts[id], starts[id + 1] - starts[id]);
+    public ReadOnlySpan<byte> this[int id] => _bytes.AsSpan(_starts[id], _starts[id + 1] - _starts[id]);
 
     /// <summary>The bytes of token <paramref name="id"/>, or the argument error for an id outside the vocabulary.</summary>
     public ReadOnlySpan<byte> Checked(int id) => (uint)id < (uint)Count

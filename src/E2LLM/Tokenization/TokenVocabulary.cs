@@ -10,10 +10,10 @@ namespace E2LLM.Tokenization;
 internal sealed class TokenVocabulary
 {
     private const string TokensKey = "tokenizer.ggml.tokens";
-    private readonly byte[] texts;
-    private readonly int[] starts;
-    private readonly TokenType[] types;
-    private readonly HashSet<int> endOfGeneration;
+    private readonly byte[] _texts;
+    private readonly int[] _starts;
+    private readonly TokenType[] _types;
+    private readonly HashSet<int> _endOfGeneration;
 
     /// <param name="metadata">A file's metadata.</param>
     /// <param name="defaultBosId">Id where the file names none, or -1.</param>
@@ -21,9 +21,9 @@ internal sealed class TokenVocabulary
     /// <param name="addsBosByDefault">Whether a text starts with the BOS id where the file does not say.</param>
     public TokenVocabulary(GgufMetadata metadata, int defaultBosId, int defaultEosId, bool addsBosByDefault)
     {
-        (texts, starts) = ReadTexts(metadata);
-        types = ReadTypes(metadata, Count);
-        var byText = new Utf8TokenIndex(texts, starts);
+        (_texts, _starts) = ReadTexts(metadata);
+        _types = ReadTypes(metadata, Count);
+        var byText = new Utf8TokenIndex(_texts, _starts);
         for (int id = 0; id < Count; id++)
         {
             if (!byText.TryAdd(id) && byText.Text(id).Length > 0)
@@ -36,7 +36,7 @@ internal sealed class TokenVocabulary
         BosId = ReadId(metadata, "tokenizer.ggml.bos_token_id", defaultBosId);
         int eosId = ReadId(metadata, "tokenizer.ggml.eos_token_id", defaultEosId);
         AddsBos = BosId >= 0 && (metadata.TryGetBoolean("tokenizer.ggml.add_bos_token", out bool adds) ? adds : addsBosByDefault);
-        endOfGeneration = EndOfGenerationTokens.Find(
+        _endOfGeneration = EndOfGenerationTokens.Find(
             this,
             [
                 eosId,
@@ -46,10 +46,10 @@ internal sealed class TokenVocabulary
                 ReadId(metadata, "tokenizer.ggml.fim_rep_token_id", -1),
                 ReadId(metadata, "tokenizer.ggml.fim_sep_token_id", -1),
             ],
-            types);
+            _types);
     }
 
-    public int Count => starts.Length - 1;
+    public int Count => _starts.Length - 1;
 
     public int BosId { get; }
 
@@ -59,16 +59,16 @@ internal sealed class TokenVocabulary
     public Utf8TokenIndex ByText { get; }
 
     /// <summary>All texts, one after another, and where each starts; then the end of the last.</summary>
-    public (byte[] Texts, int[] Starts) Texts => (texts, starts);
+    public (byte[] Texts, int[] Starts) Texts => (_texts, _starts);
 
-    public TokenType TypeOf(int id) => types[id];
+    public TokenType TypeOf(int id) => _types[id];
 
     /// <summary>A token's text as the file has it.</summary>
-    public ReadOnlySpan<byte> Utf8Of(int id) => texts.AsSpan(starts[id], starts[id + 1] - starts[id]);
+    public ReadOnlySpan<byte> Utf8Of(int id) => _texts.AsSpan(_starts[id], _starts[id + 1] - _starts[id]);
 
     public string TextOf(int id) => Encoding.UTF8.GetString(Utf8Of(id));
 
-    public bool IsEndOfGeneration(int id) => endOfGeneration.Contains(id);
+    public bool IsEndOfGeneration(int id) => _endOfGeneration.Contains(id);
 
     /// <summary>Scores, one per token, finite.</summary>
     public float[] ReadScores(GgufMetadata metadata)
@@ -87,7 +87,7 @@ internal sealed class TokenVocabulary
     /// <summary>Cuts a text at the tokens that are looked for before anything else: user-defined ones, and control ones where the caller asks for it.</summary>
     public SpecialTokenMatcher CreateMatcher(bool parseSpecial) => new(
         Enumerable.Range(0, Count)
-            .Where(id => types[id] == TokenType.UserDefined || (parseSpecial && types[id] is (TokenType.Control or TokenType.Unknown)))
+            .Where(id => _types[id] == TokenType.UserDefined || (parseSpecial && _types[id] is (TokenType.Control or TokenType.Unknown)))
             .Select(id => (id, TextOf(id))));
 
     private static (byte[] Texts, int[] Starts) ReadTexts(GgufMetadata metadata)

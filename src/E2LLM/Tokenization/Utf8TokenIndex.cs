@@ -8,42 +8,42 @@ namespace E2LLM.Tokenization;
 /// </summary>
 internal sealed class Utf8TokenIndex
 {
-    private readonly byte[] bytes;
-    private readonly int[] starts;
-    private readonly int[] slots;
-    private readonly int mask;
+    private readonly byte[] _bytes;
+    private readonly int[] _starts;
+    private readonly int[] _slots;
+    private readonly int _mask;
 
     /// <param name="bytes">All strings, one after another.</param>
     /// <param name="starts">Start of each string in <paramref name="bytes"/>, then the end of the last.</param>
     public Utf8TokenIndex(byte[] bytes, int[] starts)
     {
-        this.bytes = bytes;
-        this.starts = starts;
+        _bytes = bytes;
+        _starts = starts;
         int capacity = (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)Math.Max(4, 2 * (starts.Length - 1)));
-        slots = new int[capacity];
-        mask = capacity - 1;
+        _slots = new int[capacity];
+        _mask = capacity - 1;
     }
 
     /// <summary>Longest string that was added, in bytes.</summary>
     public int MaxBytes { get; private set; }
 
     /// <summary>The bytes of string <paramref name="id"/>, whether it was added or not.</summary>
-    public ReadOnlySpan<byte> Text(int id) => bytes.AsSpan(starts[id], starts[id + 1] - starts[id]);
+    public ReadOnlySpan<byte> Text(int id) => _bytes.AsSpan(_starts[id], _starts[id + 1] - _starts[id]);
 
     /// <summary>Adds string <paramref name="id"/>; false where an equal one is there already.</summary>
     public bool TryAdd(int id)
     {
         ReadOnlySpan<byte> text = Text(id);
-        int slot = Utf8Hash.Of(text) & mask;
-        for (; slots[slot] != 0; slot = (slot + 1) & mask)
+        int slot = Utf8Hash.Of(text) & _mask;
+        for (; _slots[slot] != 0; slot = (slot + 1) & _mask)
         {
-            if (Text(slots[slot] - 1).SequenceEqual(text))
+            if (Text(_slots[slot] - 1).SequenceEqual(text))
             {
                 return false;
             }
         }
 
-        slots[slot] = id + 1;
+        _slots[slot] = id + 1;
         MaxBytes = Math.Max(MaxBytes, text.Length);
         return true;
     }
@@ -56,11 +56,11 @@ internal sealed class Utf8TokenIndex
             return -1;
         }
 
-        for (int slot = Utf8Hash.Of(text) & mask; slots[slot] != 0; slot = (slot + 1) & mask)
+        for (int slot = Utf8Hash.Of(text) & _mask; _slots[slot] != 0; slot = (slot + 1) & _mask)
         {
-            if (Text(slots[slot] - 1).SequenceEqual(text))
+            if (Text(_slots[slot] - 1).SequenceEqual(text))
             {
-                return slots[slot] - 1;
+                return _slots[slot] - 1;
             }
         }
 

@@ -18,10 +18,10 @@ internal sealed partial class AnytimeSearch(PlanningProblem problem, PlanAssembl
 
     // Replicas in a row that do not fit a neighbourhood any more.
     private const int MostMisses = 8;
-    private readonly SplitMix random = new(problem.Options.Seed);
-    private readonly int[] classOf = ClassOf(problem);
-    private int largest;
-    private readonly long started = problem.Options.TimeProvider.GetTimestamp();
+    private readonly SplitMix _random = new(problem.Options.Seed);
+    private readonly int[] _classOf = ClassOf(problem);
+    private int _largest;
+    private readonly long _started = problem.Options.TimeProvider.GetTimestamp();
 
     /// <summary>A replica with what it adds to each phase.</summary>
     private sealed record Served(ReplicaDraft Draft, double Prefill, double Decode);
@@ -58,12 +58,12 @@ internal sealed partial class AnytimeSearch(PlanningProblem problem, PlanAssembl
             Mix(best, ref value);
         }
 
-        Tried = $"{done} neighbourhoods of up to {largest} devices, each solved exactly, {improved} of them improved the plan";
+        Tried = $"{done} neighbourhoods of up to {_largest} devices, each solved exactly, {improved} of them improved the plan";
         return ([.. best.Select(item => item.Draft)], value);
     }
 
     private bool OutOfTime() => problem.Options.TimeBudget is { } budget
-        && problem.Options.TimeProvider.GetElapsedTime(started) > budget;
+        && problem.Options.TimeProvider.GetElapsedTime(_started) > budget;
 
     private static double Capacity(List<Served> served)
     {
@@ -84,7 +84,7 @@ internal sealed partial class AnytimeSearch(PlanningProblem problem, PlanAssembl
         int count = 0;
         foreach (int device in devices)
         {
-            counts[classOf[device]] = counts.GetValueOrDefault(classOf[device]) + 1;
+            counts[_classOf[device]] = counts.GetValueOrDefault(_classOf[device]) + 1;
             count++;
         }
 
@@ -155,7 +155,7 @@ internal sealed partial class AnytimeSearch(PlanningProblem problem, PlanAssembl
         var kept = new List<Served>(best);
         var freed = new List<int>();
         int[] order = [.. Enumerable.Range(0, best.Count)];
-        random.Shuffle(order);
+        _random.Shuffle(order);
         int full = 0;
         foreach (int i in order)
         {
@@ -173,7 +173,7 @@ internal sealed partial class AnytimeSearch(PlanningProblem problem, PlanAssembl
 
         var used = new HashSet<int>(best.SelectMany(item => item.Draft.Devices));
         int[] idle = [.. problem.Devices.Where(device => !used.Contains(device))];
-        random.Shuffle(idle);
+        _random.Shuffle(idle);
         foreach (int device in idle)
         {
             if (IsSmall(freed.Append(device), mostStates * 4))
@@ -183,7 +183,7 @@ internal sealed partial class AnytimeSearch(PlanningProblem problem, PlanAssembl
         }
 
         freed.Sort();
-        largest = Math.Max(largest, freed.Count);
+        _largest = Math.Max(_largest, freed.Count);
         return (kept, freed);
     }
 

@@ -8,15 +8,15 @@ namespace E2LLM.Planning.Clustering;
 /// </summary>
 internal sealed class ClassStates
 {
-    private readonly int[] sizes;
-    private readonly int[] shifts;
-    private readonly int[] strides;
+    private readonly int[] _sizes;
+    private readonly int[] _shifts;
+    private readonly int[] _strides;
 
     private ClassStates(int[] sizes, int[] shifts, int[] strides, int count, ulong guards)
     {
-        this.sizes = sizes;
-        this.shifts = shifts;
-        this.strides = strides;
+        _sizes = sizes;
+        _shifts = shifts;
+        _strides = strides;
         Count = count;
         Guards = guards;
         Packed = new ulong[count];
@@ -38,7 +38,7 @@ internal sealed class ClassStates
     /// <summary>Number of multisets, the empty one included.</summary>
     public int Count { get; }
 
-    public int ClassCount => sizes.Length;
+    public int ClassCount => _sizes.Length;
 
     /// <summary>The packed form of each index.</summary>
     public ulong[] Packed { get; }
@@ -78,16 +78,16 @@ internal sealed class ClassStates
     /// <summary>Whether the packed set <paramref name="part"/> is contained in <paramref name="whole"/>.</summary>
     public bool Contains(ulong whole, ulong part) => (((whole | Guards) - part) & Guards) == Guards;
 
-    public int Stride(int k) => strides[k];
+    public int Stride(int k) => _strides[k];
 
-    public int CountOf(int index, int k) => index / strides[k] % (sizes[k] + 1);
+    public int CountOf(int index, int k) => index / _strides[k] % (_sizes[k] + 1);
 
     public void Counts(int index, Span<int> counts)
     {
-        for (int k = 0; k < sizes.Length; k++)
+        for (int k = 0; k < _sizes.Length; k++)
         {
-            counts[k] = index % (sizes[k] + 1);
-            index /= sizes[k] + 1;
+            counts[k] = index % (_sizes[k] + 1);
+            index /= _sizes[k] + 1;
         }
     }
 
@@ -96,7 +96,7 @@ internal sealed class ClassStates
     {
         ulong packed = Packed[index];
         int bit = BitOperations.TrailingZeroCount(packed), k = 0;
-        while (k + 1 < shifts.Length && shifts[k + 1] <= bit)
+        while (k + 1 < _shifts.Length && _shifts[k + 1] <= bit)
         {
             k++;
         }

@@ -24,9 +24,9 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
     public const int MaxStates = 140_000;
 
     // Only a search of the whole cluster can count its replicas.
-    private readonly int wanted = basePrefill > 0 || baseDecode > 0 ? 1 : problem.Options.MinimumReplicasPerPhase;
-    private int labelCount;
-    private int mixedGroups;
+    private readonly int _wanted = basePrefill > 0 || baseDecode > 0 ? 1 : problem.Options.MinimumReplicasPerPhase;
+    private int _labelCount;
+    private int _mixedGroups;
 
     /// <summary>
     /// Searches, or gives null where there are too many states. <paramref name="basePrefill"/> and <paramref name="baseDecode"/> are rates of replicas outside the problem, which
@@ -46,7 +46,7 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
         bool last = problem.LinksUniform;
         while (true)
         {
-            var search = new ExactSearch(problem, rates, states, basePrefill, baseDecode) { mixedGroups = last ? MaxMixedGroups : MixedGroupsAtFirst };
+            var search = new ExactSearch(problem, rates, states, basePrefill, baseDecode) { _mixedGroups = last ? MaxMixedGroups : MixedGroupsAtFirst };
             SearchOutcome outcome = search.Run(progress, known, cancellation);
             bool real = true;
             foreach (GroupPick pick in outcome.Groups)
@@ -75,7 +75,7 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
         int all = states.Count - 1;
         List<WeightedPartition> weights = CuttingPlanes(table, all, cancellation);
         WeightedPartition[] bounds = [.. weights.OrderBy(item => item.Value[all] + Base(item)).Take(WeightsAtOnce)];
-        double relaxed = bounds[0].Value[all] + Base(bounds[0]), value = wanted <= 1 ? Math.Min(basePrefill, baseDecode) : 0;
+        double relaxed = bounds[0].Value[all] + Base(bounds[0]), value = _wanted <= 1 ? Math.Min(basePrefill, baseDecode) : 0;
         var groups = new List<Pattern>();
         foreach (WeightedPartition weight in weights)
         {
@@ -88,10 +88,10 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
         }
 
         progress?.Report(new PlanningProgress("roles", 0, value, relaxed));
-        var search = new LabelSearch(states, table, bounds, wanted);
+        var search = new LabelSearch(states, table, bounds, _wanted);
         (double best, List<Pattern>? found, bool complete) = search.Run(
             all, value, (prefill, decode) => Math.Min(basePrefill + prefill, baseDecode + decode), Array.ConvertAll(bounds, Base), MaxLabels, cancellation);
-        labelCount = search.LabelCount;
+        _labelCount = search.LabelCount;
         (value, groups) = (best, found ?? groups);
         double bound = complete ? value : relaxed;
         List<GroupPick> picks = [.. groups.Select(Pick)];
@@ -102,11 +102,11 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
 
         int patterns = table.ByLowest.Sum(list => list.Length);
         string tried = $"{states.Count} multisets of {problem.Classes.Length} device classes, {patterns} irreducible groups, "
-            + $"{weights.Count} weights, {labelCount} partial plans{(complete ? "" : " (stopped)")}";
+            + $"{weights.Count} weights, {_labelCount} partial plans{(complete ? "" : " (stopped)")}";
         return new SearchOutcome(picks, value, Math.Max(bound, value), tried);
     }
 
-    private bool Enough(List<Pattern> groups) => wanted <= 1 || (groups.Count(item => item.IsPrefill) >= wanted && groups.Count(item => !item.IsPrefill) >= wanted);
+    private bool Enough(List<Pattern> groups) => _wanted <= 1 || (groups.Count(item => item.IsPrefill) >= _wanted && groups.Count(item => !item.IsPrefill) >= _wanted);
 
     private double Base(WeightedPartition weight) => (weight.Weight * basePrefill) + ((1 - weight.Weight) * baseDecode);
 
@@ -226,14 +226,14 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
                 continue;
             }
 
-            if (examined++ >= mixedGroups || spent > MaxLabels / 4)
+            if (examined++ >= _mixedGroups || spent > MaxLabels / 4)
             {
                 unresolved = Math.Max(unresolved, optimistic);
                 continue;
             }
 
             cancellation.ThrowIfCancellationRequested();
-            progress?.Report(new PlanningProgress("mixed roles", Math.Min(1, (double)examined / Math.Min(mixedGroups, candidates.Count)), value, Math.Max(bound, optimistic)));
+            progress?.Report(new PlanningProgress("mixed roles", Math.Min(1, (double)examined / Math.Min(_mixedGroups, candidates.Count)), value, Math.Max(bound, optimistic)));
             states.Counts(state, counts);
             double target = value * (1 + 1e-11);
             var choices = new List<MixedChoice>();
@@ -248,10 +248,10 @@ internal sealed class ExactSearch(PlanningProblem problem, IGroupRates rates, Cl
             double reach = rates.MixedIsExact ? Least(state, reached) : optimistic;
             WeightedPartition[] tightest = [.. weights.OrderBy(weight => Reach(weight, state, reached)).Take(WeightsAtOnce)];
             double[] extra = Array.ConvertAll(tightest, weight => Reach(weight, state, reached) - weight.Value[all - state]);
-            var search = new LabelSearch(states, table, tightest, wanted);
+            var search = new LabelSearch(states, table, tightest, _wanted);
             (double best, List<Pattern>? found, bool complete) = search.Run(
                 all - state, value, (prefill, decode) => MixedRoles.Best(choices, basePrefill + prefill, baseDecode + decode, slow).Value, extra, MaxLabels / 16, cancellation, 1);
-            labelCount += search.LabelCount;
+            _labelCount += search.LabelCount;
             spent += search.LabelCount;
             unresolved = complete && rates.MixedIsExact ? unresolved : Math.Max(unresolved, reach);
             if (found is not null)

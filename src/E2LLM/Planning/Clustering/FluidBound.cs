@@ -14,26 +14,26 @@ internal sealed class FluidBound
     private readonly record struct Option(int Layers, bool Head, double Rate);
 
     private const int Sweeps = 3;
-    private readonly int layerCount;
-    private readonly bool ports;
-    private readonly int[] counts;
-    private readonly List<Option>[] prefillOptions;
-    private readonly List<Option>[] decodeOptions;
-    private readonly double[] prefill;
-    private readonly double[] decode;
+    private readonly int _layerCount;
+    private readonly bool _ports;
+    private readonly int[] _counts;
+    private readonly List<Option>[] _prefillOptions;
+    private readonly List<Option>[] _decodeOptions;
+    private readonly double[] _prefill;
+    private readonly double[] _decode;
 
     public FluidBound(PlanningProblem problem)
     {
         int classes = problem.Classes.Length;
-        layerCount = problem.LayerCount;
-        ports = !problem.Options.AllowMixed;
-        counts = Array.ConvertAll(problem.Classes, item => item.Devices.Length);
-        prefillOptions = [.. Enumerable.Range(0, classes).Select(_ => new List<Option>())];
-        decodeOptions = [.. Enumerable.Range(0, classes).Select(_ => new List<Option>())];
-        prefill = new double[classes];
-        decode = new double[classes];
+        _layerCount = problem.LayerCount;
+        _ports = !problem.Options.AllowMixed;
+        _counts = Array.ConvertAll(problem.Classes, item => item.Devices.Length);
+        _prefillOptions = [.. Enumerable.Range(0, classes).Select(_ => new List<Option>())];
+        _decodeOptions = [.. Enumerable.Range(0, classes).Select(_ => new List<Option>())];
+        _prefill = new double[classes];
+        _decode = new double[classes];
         double cheapest = problem.LayersUniform ? 1 : CheapestShare(problem);
-        Collect(RoleTable.Prefill(problem), null, 1, 1, cheapest, prefillOptions);
+        Collect(RoleTable.Prefill(problem), null, 1, 1, cheapest, _prefillOptions);
         int most = problem.Options.MaxDecodeSlots;
         for (int low = 1; low <= most;)
         {
@@ -41,21 +41,21 @@ internal sealed class FluidBound
             // two or more stages there are at least 2b - 1 slots.
             int next = low < 64 ? low + 1 : Math.Max(low + 1, low * 21 / 20), batch = Math.Min(next - 1, most);
             RoleTable? many = (2 * low) - 1 <= most ? RoleTable.Decode(problem, (2 * low) - 1, low) : null;
-            Collect(many, RoleTable.Decode(problem, low, low), batch, problem.Work.OutputMean, cheapest, decodeOptions);
+            Collect(many, RoleTable.Decode(problem, low, low), batch, problem.Work.OutputMean, cheapest, _decodeOptions);
             low = next;
         }
 
-        Array.ForEach(prefillOptions, Thin);
-        Array.ForEach(decodeOptions, Thin);
+        Array.ForEach(_prefillOptions, Thin);
+        Array.ForEach(_decodeOptions, Thin);
         Value = double.PositiveInfinity;
         Weight = 0.5;
-        Evaluate(prefillOptions, 0, prefill);
-        Evaluate(decodeOptions, 0, decode);
+        Evaluate(_prefillOptions, 0, _prefill);
+        Evaluate(_decodeOptions, 0, _decode);
         for (int sweep = 0; sweep < Sweeps; sweep++)
         {
             Weight = Smallest(At);
-            Evaluate(prefillOptions, Smallest(share => With(prefillOptions, share, prefill)), prefill);
-            Evaluate(decodeOptions, Smallest(share => With(decodeOptions, share, decode)), decode);
+            Evaluate(_prefillOptions, Smallest(share => With(_prefillOptions, share, _prefill)), _prefill);
+            Evaluate(_decodeOptions, Smallest(share => With(_decodeOptions, share, _decode)), _decode);
         }
 
         Weight = Smallest(At);
@@ -87,9 +87,9 @@ internal sealed class FluidBound
     private double At(double weight)
     {
         double sum = 0;
-        for (int k = 0; k < counts.Length; k++)
+        for (int k = 0; k < _counts.Length; k++)
         {
-            sum += counts[k] * Math.Max(weight * prefill[k], (1 - weight) * decode[k]);
+            sum += _counts[k] * Math.Max(weight * _prefill[k], (1 - weight) * _decode[k]);
         }
 
         return sum;
@@ -103,7 +103,7 @@ internal sealed class FluidBound
 
     private void Evaluate(List<Option>[] options, double headShare, double[] target)
     {
-        double layerShare = (1 - headShare) / layerCount;
+        double layerShare = (1 - headShare) / _layerCount;
         for (int k = 0; k < target.Length; k++)
         {
             double best = 0;
@@ -122,14 +122,14 @@ internal sealed class FluidBound
         {
             if (many is not null)
             {
-                Add(options[k], many, k, RoleTable.Plain, layerCount - 1, batch, tokens, cheapest);
-                Add(options[k], many, k, RoleTable.Embedding, layerCount - 1, batch, tokens, cheapest);
-                Add(options[k], many, k, RoleTable.Head, layerCount - 1, batch, tokens, cheapest);
+                Add(options[k], many, k, RoleTable.Plain, _layerCount - 1, batch, tokens, cheapest);
+                Add(options[k], many, k, RoleTable.Embedding, _layerCount - 1, batch, tokens, cheapest);
+                Add(options[k], many, k, RoleTable.Head, _layerCount - 1, batch, tokens, cheapest);
             }
 
-            if ((alone ?? many!).Capacity[RoleTable.Both][k] >= layerCount)
+            if ((alone ?? many!).Capacity[RoleTable.Both][k] >= _layerCount)
             {
-                Add(options[k], alone ?? many!, k, RoleTable.Both, layerCount, batch, tokens, cheapest);
+                Add(options[k], alone ?? many!, k, RoleTable.Both, _layerCount, batch, tokens, cheapest);
             }
         }
     }
@@ -140,7 +140,7 @@ internal sealed class FluidBound
     {
         int capacity = Math.Min(most, table.Capacity[variant][k]), resident = table.Resident[variant][k];
         double layer = cheapest * table.Layer[k] * tokens / batch, sends = table.IsPrefill && (variant & RoleTable.Head) == 0 ? table.HopBusy : 0;
-        double portPerLayer = ports ? table.PortPerLayer : 0;
+        double portPerLayer = _ports ? table.PortPerLayer : 0;
         double crossing = ((table.Fixed[variant][k] * tokens / batch) - sends) / (portPerLayer - layer);
         int around = crossing > 1 && crossing < capacity ? (int)crossing : 1;
         Span<int> ends = variant == RoleTable.Both ? [most] : [1, around, Math.Min(around + 1, capacity), Math.Min(resident, capacity), capacity];

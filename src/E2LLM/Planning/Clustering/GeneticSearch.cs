@@ -12,9 +12,9 @@ internal sealed class GeneticSearch(PlanningProblem problem, GroupRates rates, C
     private const double MutationShare = 0.3;
     private const double EliteShare = 0.2;
     private const int MostBruteForced = 14;
-    private readonly SplitMix random = new(problem.Options.Seed);
-    private readonly Dictionary<string, (RoleChoice Prefill, RoleChoice Decode)> known = [];
-    private readonly int[] classOf = ClassOf(problem);
+    private readonly SplitMix _random = new(problem.Options.Seed);
+    private readonly Dictionary<string, (RoleChoice Prefill, RoleChoice Decode)> _known = [];
+    private readonly int[] _classOf = ClassOf(problem);
 
     private sealed record Individual(int[] Order, int[] Sizes, double Value, IReadOnlyList<GroupPick> Groups);
 
@@ -22,7 +22,7 @@ internal sealed class GeneticSearch(PlanningProblem problem, GroupRates rates, C
     public Action<double>? Improved { get; init; }
 
     /// <summary>Groups that were split.</summary>
-    public int SplitCount => known.Count;
+    public int SplitCount => _known.Count;
 
     public (IReadOnlyList<GroupPick> Groups, double Value) Run(IProgress<PlanningProgress>? progress)
     {
@@ -48,9 +48,9 @@ internal sealed class GeneticSearch(PlanningProblem problem, GroupRates rates, C
             var next = population.GetRange(0, Math.Min(elite, population.Count));
             while (next.Count < size)
             {
-                Individual one = population[random.Next(Math.Max(2, size / 2))], other = population[random.Next(size)];
+                Individual one = population[_random.Next(Math.Max(2, size / 2))], other = population[_random.Next(size)];
                 (int[] order, int[] sizes) = Cross(one, other);
-                if (random.NextDouble() < MutationShare)
+                if (_random.NextDouble() < MutationShare)
                 {
                     (order, sizes) = Mutate(order, sizes);
                 }
@@ -84,7 +84,7 @@ internal sealed class GeneticSearch(PlanningProblem problem, GroupRates rates, C
     private int[] RandomOrder()
     {
         int[] order = [.. Enumerable.Range(0, problem.Devices.Length)];
-        random.Shuffle(order);
+        _random.Shuffle(order);
         return order;
     }
 
@@ -93,7 +93,7 @@ internal sealed class GeneticSearch(PlanningProblem problem, GroupRates rates, C
         var sizes = new List<int>();
         while (left > 0)
         {
-            int size = 1 + random.Next(Math.Min(left, problem.MaxStageCount));
+            int size = 1 + _random.Next(Math.Min(left, problem.MaxStageCount));
             sizes.Add(size);
             left -= size;
         }
@@ -104,7 +104,7 @@ internal sealed class GeneticSearch(PlanningProblem problem, GroupRates rates, C
     // The first half of one order, the rest as the other has it, so that each device appears once; sizes of one up to a random place, then refilled.
     private (int[] Order, int[] Sizes) Cross(Individual one, Individual other)
     {
-        int count = one.Order.Length, cut = random.Next(count + 1);
+        int count = one.Order.Length, cut = _random.Next(count + 1);
         var order = new int[count];
         var taken = new bool[count];
         for (int i = 0; i < cut; i++)
@@ -122,15 +122,15 @@ internal sealed class GeneticSearch(PlanningProblem problem, GroupRates rates, C
             }
         }
 
-        return (order, random.Next(2) == 0 ? [.. one.Sizes] : [.. other.Sizes]);
+        return (order, _random.Next(2) == 0 ? [.. one.Sizes] : [.. other.Sizes]);
     }
 
     private (int[] Order, int[] Sizes) Mutate(int[] order, int[] sizes)
     {
-        switch (random.Next(4))
+        switch (_random.Next(4))
         {
             case 0:
-                int i = random.Next(order.Length), j = random.Next(order.Length);
+                int i = _random.Next(order.Length), j = _random.Next(order.Length);
                 (order[i], order[j]) = (order[j], order[i]);
                 return (order, sizes);
             case 1:
@@ -157,13 +157,13 @@ internal sealed class GeneticSearch(PlanningProblem problem, GroupRates rates, C
             var counts = new int[problem.Classes.Length];
             for (int i = 0; i < size; i++)
             {
-                counts[classOf[order[at++]]]++;
+                counts[_classOf[order[at++]]]++;
             }
 
             string key = string.Join(',', counts);
-            if (!known.TryGetValue(key, out (RoleChoice Prefill, RoleChoice Decode) choice))
+            if (!_known.TryGetValue(key, out (RoleChoice Prefill, RoleChoice Decode) choice))
             {
-                known[key] = choice = (rates.Prefill(0, counts, 0), rates.Decode(0, counts, 0));
+                _known[key] = choice = (rates.Prefill(0, counts, 0), rates.Decode(0, counts, 0));
             }
 
             if (choice.Prefill.Rate > 0 || choice.Decode.Rate > 0)

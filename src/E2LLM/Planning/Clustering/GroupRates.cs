@@ -26,30 +26,30 @@ internal readonly record struct MixedChoice(double PrefillRate, double DecodeRat
 /// </summary>
 internal sealed class GroupRates : IGroupRates
 {
-    private readonly PlanningProblem problem;
-    private readonly ThresholdSplit split;
-    private readonly RoleTable prefill;
-    private readonly Dictionary<int, MixedLimits> limits = [];
-    private PortFreeRates? portFree;
-    private readonly Dictionary<(int Slots, int Batch), RoleTable> decode = [];
-    private readonly Dictionary<(ReplicaRole Role, int Lowest, int Highest, int Size), RoleTable> ranges = [];
-    private readonly Dictionary<(int Slots, int Batch), (RoleTable Prefill, RoleTable Decode)> mixed = [];
+    private readonly PlanningProblem _problem;
+    private readonly ThresholdSplit _split;
+    private readonly RoleTable _prefill;
+    private readonly Dictionary<int, MixedLimits> _limits = [];
+    private PortFreeRates? _portFree;
+    private readonly Dictionary<(int Slots, int Batch), RoleTable> _decode = [];
+    private readonly Dictionary<(ReplicaRole Role, int Lowest, int Highest, int Size), RoleTable> _ranges = [];
+    private readonly Dictionary<(int Slots, int Batch), (RoleTable Prefill, RoleTable Decode)> _mixed = [];
 
     public GroupRates(PlanningProblem problem)
     {
-        this.problem = problem;
-        split = new ThresholdSplit(problem);
-        prefill = RoleTable.Prefill(problem);
+        _problem = problem;
+        _split = new ThresholdSplit(problem);
+        _prefill = RoleTable.Prefill(problem);
     }
 
-    public RoleTable PrefillTable => prefill;
+    public RoleTable PrefillTable => _prefill;
 
     public RoleTable DecodeTable(int slots, int size)
     {
         int batch = Batch(slots, size);
-        if (!decode.TryGetValue((slots, batch), out RoleTable? table))
+        if (!_decode.TryGetValue((slots, batch), out RoleTable? table))
         {
-            decode[(slots, batch)] = table = RoleTable.Decode(problem, slots, batch);
+            _decode[(slots, batch)] = table = RoleTable.Decode(_problem, slots, batch);
         }
 
         return table;
@@ -57,14 +57,14 @@ internal sealed class GroupRates : IGroupRates
 
     public RoleChoice Prefill(int state, ReadOnlySpan<int> counts, double atLeast)
     {
-        double rate = split.BestRate(counts, prefill, atLeast, out int embedding, out int head);
+        double rate = _split.BestRate(counts, _prefill, atLeast, out int embedding, out int head);
         return new RoleChoice(rate, 0, embedding, head);
     }
 
     public RoleChoice Decode(int state, ReadOnlySpan<int> counts, double atLeast)
     {
         var best = new RoleChoice(0, 0, -1, -1);
-        Decode(counts, Sum(counts), 1, problem.Options.MaxDecodeSlots, atLeast, ref best);
+        Decode(counts, Sum(counts), 1, _problem.Options.MaxDecodeSlots, atLeast, ref best);
         return best;
     }
 
@@ -73,13 +73,13 @@ internal sealed class GroupRates : IGroupRates
         double least = Math.Max(atLeast, best.Rate);
         if (lowest == highest)
         {
-            double rate = split.BestRate(counts, DecodeTable(lowest, size), least, out int embedding, out int head);
+            double rate = _split.BestRate(counts, DecodeTable(lowest, size), least, out int embedding, out int head);
             best = rate > least ? new RoleChoice(rate, lowest, embedding, head) : best;
             return;
         }
 
         // More than twofold ranges are never ruled out but by memory, which their upper half meets too.
-        if (highest <= 2 * lowest && !split.MayExceed(counts, Range(ReplicaRole.Decode, lowest, highest, size), least))
+        if (highest <= 2 * lowest && !_split.MayExceed(counts, Range(ReplicaRole.Decode, lowest, highest, size), least))
         {
             return;
         }
@@ -91,27 +91,27 @@ internal sealed class GroupRates : IGroupRates
 
     public bool MixedIsExact => true;
 
-    public PortFreeRates PortFree => portFree ??= new PortFreeRates(problem);
+    public PortFreeRates PortFree => _portFree ??= new PortFreeRates(_problem);
 
     public MixedLimits LimitsOfMixed(int state, ReadOnlySpan<int> counts, bool tight)
     {
         int size = Sum(counts);
-        double passes = Passes((problem.LayerCount + size - 1) / Math.Max(1, size));
+        double passes = Passes((_problem.LayerCount + size - 1) / Math.Max(1, size));
         if (!tight)
         {
             (double p, double d) = PortFree.Of(counts);
             return new MixedLimits(p, d, passes);
         }
 
-        if (!limits.TryGetValue(state, out MixedLimits found))
+        if (!_limits.TryGetValue(state, out MixedLimits found))
         {
-            double most = split.BestRate(counts, MixedTables(1, size).Prefill, 0, out _, out _), decodes = 0;
+            double most = _split.BestRate(counts, MixedTables(1, size).Prefill, 0, out _, out _), decodes = 0;
             if (most > 0)
             {
-                MostDecodes(counts, size, 1, problem.Options.MaxDecodeSlots, ref decodes);
+                MostDecodes(counts, size, 1, _problem.Options.MaxDecodeSlots, ref decodes);
             }
 
-            limits[state] = found = new MixedLimits(most, decodes, passes);
+            _limits[state] = found = new MixedLimits(most, decodes, passes);
         }
 
         return found;
@@ -121,9 +121,9 @@ internal sealed class GroupRates : IGroupRates
     {
         if (lowest == highest)
         {
-            best = Math.Max(best, split.BestRate(counts, MixedTables(lowest, size).Decode, best, out _, out _));
+            best = Math.Max(best, _split.BestRate(counts, MixedTables(lowest, size).Decode, best, out _, out _));
         }
-        else if (highest > 2 * lowest || split.MayExceed(counts, Range(ReplicaRole.Mixed, lowest, highest, size), best))
+        else if (highest > 2 * lowest || _split.MayExceed(counts, Range(ReplicaRole.Mixed, lowest, highest, size), best))
         {
             MostDecodes(counts, size, ((lowest + highest) / 2) + 1, highest, ref best);
             MostDecodes(counts, size, lowest, (lowest + highest) / 2, ref best);
@@ -133,9 +133,9 @@ internal sealed class GroupRates : IGroupRates
     public void Mixed(int state, ReadOnlySpan<int> counts, bool all, Func<MixedLimits, bool> worth, List<MixedChoice> choices)
     {
         int size = Sum(counts);
-        if (size > 0 && size <= problem.MaxStageCount)
+        if (size > 0 && size <= _problem.MaxStageCount)
         {
-            Mixed(counts, size, 1, problem.Options.MaxDecodeSlots, all, worth, choices);
+            Mixed(counts, size, 1, _problem.Options.MaxDecodeSlots, all, worth, choices);
         }
     }
 
@@ -143,9 +143,9 @@ internal sealed class GroupRates : IGroupRates
     {
         if (highest <= 2 * lowest)
         {
-            double most = split.BestRate(counts, MixedTables(lowest, size).Prefill, 0, out _, out _);
-            double decodes = split.BestRate(counts, Range(ReplicaRole.Mixed, lowest, highest, size), 0, out _, out _);
-            if (!(most > 0) || !(decodes > 0) || !worth(new MixedLimits(most, decodes, Passes((problem.LayerCount + size - 1) / size))))
+            double most = _split.BestRate(counts, MixedTables(lowest, size).Prefill, 0, out _, out _);
+            double decodes = _split.BestRate(counts, Range(ReplicaRole.Mixed, lowest, highest, size), 0, out _, out _);
+            if (!(most > 0) || !(decodes > 0) || !worth(new MixedLimits(most, decodes, Passes((_problem.LayerCount + size - 1) / size))))
             {
                 return;
             }
@@ -153,12 +153,12 @@ internal sealed class GroupRates : IGroupRates
             if (lowest == highest)
             {
                 // Fewer layers on the fullest stage let more KV caches pass: one frontier for every such limit, until the ports limit nothing.
-                int mostLayers = problem.LayerCount;
+                int mostLayers = _problem.LayerCount;
                 do
                 {
                     mostLayers = Frontier(counts, lowest, size, mostLayers, most, worth, choices) - 1;
                 }
-                while (all && mostLayers > 0 && Passes(mostLayers + 1) < Math.Max(most, decodes) / problem.Options.MixedSlowdown);
+                while (all && mostLayers > 0 && Passes(mostLayers + 1) < Math.Max(most, decodes) / _problem.Options.MixedSlowdown);
 
                 return;
             }
@@ -175,18 +175,18 @@ internal sealed class GroupRates : IGroupRates
         ReadOnlySpan<int> counts, int slots, int size, int mostLayers, double most, Func<MixedLimits, bool> worth, List<MixedChoice> choices)
     {
         (RoleTable first, RoleTable second) = MixedTables(slots, size);
-        double above = 0, passes = Passes((problem.LayerCount + size - 1) / size);
+        double above = 0, passes = Passes((_problem.LayerCount + size - 1) / size);
         int used = 0;
         while (true)
         {
-            double rate = split.BestRate(counts, second, 0, out int embedding, out int head, first, above, mostLayers);
+            double rate = _split.BestRate(counts, second, 0, out int embedding, out int head, first, above, mostLayers);
             if (!(rate > 0) || !worth(new MixedLimits(most, rate, passes)))
             {
                 return used;
             }
 
-            List<(int Class, int Layers, int Variant)> stages = split.Split(counts, second, embedding, head, rate, first, above, mostLayers);
-            double other = split.RateOf(stages, first);
+            List<(int Class, int Layers, int Variant)> stages = _split.Split(counts, second, embedding, head, rate, first, above, mostLayers);
+            double other = _split.RateOf(stages, first);
             int fullest = stages.Max(stage => stage.Layers);
             used = Math.Max(used, fullest);
             if (!(other > above))
@@ -203,7 +203,7 @@ internal sealed class GroupRates : IGroupRates
         }
     }
 
-    private double Passes(int layers) => prefill.PortPerLayer > 0 ? 1 / (prefill.PortPerLayer * layers) : double.PositiveInfinity;
+    private double Passes(int layers) => _prefill.PortPerLayer > 0 ? 1 / (_prefill.PortPerLayer * layers) : double.PositiveInfinity;
 
     private static void Keep(List<MixedChoice> choices, MixedChoice item)
     {
@@ -227,8 +227,8 @@ internal sealed class GroupRates : IGroupRates
         RoleChoice choice = pick.Choice;
         bool isMixed = pick.Role == ReplicaRole.Mixed;
         (RoleTable? other, RoleTable table) = isMixed ? MixedTables(choice.Slots, size)
-            : pick.Role == ReplicaRole.Prefill ? (null, prefill) : ((RoleTable?)null, DecodeTable(choice.Slots, size));
-        List<(int Class, int Layers, int Variant)> stages = split.Split(
+            : pick.Role == ReplicaRole.Prefill ? (null, _prefill) : ((RoleTable?)null, DecodeTable(choice.Slots, size));
+        List<(int Class, int Layers, int Variant)> stages = _split.Split(
             pick.Counts, table, choice.Embedding, choice.Head, choice.Rate, other, pick.Mixed.PrefillAbove, isMixed ? pick.Mixed.MostLayers : int.MaxValue);
         return (choice.Slots, [.. stages.Select(stage => (stage.Class, stage.Layers))]);
     }
@@ -239,9 +239,9 @@ internal sealed class GroupRates : IGroupRates
     private RoleTable Range(ReplicaRole role, int lowest, int highest, int size)
     {
         (ReplicaRole, int, int, int) key = (role, lowest, highest, size);
-        if (!ranges.TryGetValue(key, out RoleTable? table))
+        if (!_ranges.TryGetValue(key, out RoleTable? table))
         {
-            ranges[key] = table = RoleTable.DecodeRange(problem, role, lowest, highest, size);
+            _ranges[key] = table = RoleTable.DecodeRange(_problem, role, lowest, highest, size);
         }
 
         return table;
@@ -250,9 +250,9 @@ internal sealed class GroupRates : IGroupRates
     private (RoleTable Prefill, RoleTable Decode) MixedTables(int slots, int size)
     {
         int batch = Batch(slots, size);
-        if (!mixed.TryGetValue((slots, batch), out (RoleTable, RoleTable) tables))
+        if (!_mixed.TryGetValue((slots, batch), out (RoleTable, RoleTable) tables))
         {
-            mixed[(slots, batch)] = tables = RoleTable.Mixed(problem, slots, batch);
+            _mixed[(slots, batch)] = tables = RoleTable.Mixed(_problem, slots, batch);
         }
 
         return tables;

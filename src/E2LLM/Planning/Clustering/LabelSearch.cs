@@ -7,26 +7,26 @@ namespace E2LLM.Planning.Clustering;
 /// </summary>
 internal sealed class LabelSearch
 {
-    private readonly ClassStates states;
-    private readonly PatternTable table;
-    private readonly WeightedPartition[] bounds;
-    private readonly List<Label> labels = [];
-    private readonly int wanted;
+    private readonly ClassStates _states;
+    private readonly PatternTable _table;
+    private readonly WeightedPartition[] _bounds;
+    private readonly List<Label> _labels = [];
+    private readonly int _wanted;
     private const int Completions = 4096;
 
     // wanted: replicas of each phase; 1 or fewer: any plan that serves both.
     public LabelSearch(ClassStates states, PatternTable table, WeightedPartition[] bounds, int wanted)
     {
-        this.wanted = wanted <= 1 ? 0 : wanted;
-        this.states = states;
-        this.table = table;
-        this.bounds = bounds;
+        _wanted = wanted <= 1 ? 0 : wanted;
+        _states = states;
+        _table = table;
+        _bounds = bounds;
     }
 
     private readonly record struct Label(double Prefill, double Decode, int Parent, int Next, Pattern? Added, int PrefillCount, int DecodeCount);
 
     /// <summary>Number of labels that were kept: the size of the proof.</summary>
-    public int LabelCount => labels.Count;
+    public int LabelCount => _labels.Count;
 
     /// <summary>
     /// Searches all partitions of <paramref name="start"/>. <paramref name="judge"/> gives the value of (prefill, decode); <paramref name="extra"/> what it can add to the
@@ -35,13 +35,13 @@ internal sealed class LabelSearch
     public (double Value, List<Pattern>? Groups, bool Complete) Run(
         int start, double best, Func<double, double, double> judge, double[] extra, int maxLabels, CancellationToken cancellation, int served = 0)
     {
-        labels.Clear();
+        _labels.Clear();
         var heads = new int[start + 1];
         Array.Fill(heads, -1);
         int bestLabel = -1, tried = 0;
         List<Pattern> tail = [];
         bool complete = true;
-        labels.Add(new Label(0, 0, -1, -1, null, Math.Min(served, wanted), Math.Min(served, wanted)));
+        _labels.Add(new Label(0, 0, -1, -1, null, Math.Min(served, _wanted), Math.Min(served, _wanted)));
         heads[start] = 0;
         double value = judge(0, 0);
         if (value > best && Enough(0))
@@ -56,9 +56,9 @@ internal sealed class LabelSearch
                 cancellation.ThrowIfCancellationRequested();
             }
 
-            for (int current = heads[index]; current >= 0; current = labels[current].Next)
+            for (int current = heads[index]; current >= 0; current = _labels[current].Next)
             {
-                Label label = labels[current];
+                Label label = _labels[current];
                 if (!CanBeat(label.Prefill, label.Decode, index, best, extra))
                 {
                     continue;
@@ -67,9 +67,9 @@ internal sealed class LabelSearch
                 if (tried < Completions && (current & (tried < Completions / 2 ? 3 : 31)) == 0)
                 {
                     tried++;
-                    for (int i = 0; i < bounds.Length; i++)
+                    for (int i = 0; i < _bounds.Length; i++)
                     {
-                        List<Pattern> rest = bounds[i].Groups(index);
+                        List<Pattern> rest = _bounds[i].Groups(index);
                         (double p, double d) = Sum(label, rest);
                         if (Enough(current, rest) && (value = judge(p, d)) > best)
                         {
@@ -78,11 +78,11 @@ internal sealed class LabelSearch
                     }
                 }
 
-                int lowest = states.Lowest(index);
-                Add(heads, index - states.Stride(lowest), label.Prefill, label.Decode, current, null, best, extra);
-                foreach (Pattern pattern in table.ByLowest[lowest])
+                int lowest = _states.Lowest(index);
+                Add(heads, index - _states.Stride(lowest), label.Prefill, label.Decode, current, null, best, extra);
+                foreach (Pattern pattern in _table.ByLowest[lowest])
                 {
-                    if (!states.Contains(states.Packed[index], pattern.Packed))
+                    if (!_states.Contains(_states.Packed[index], pattern.Packed))
                     {
                         continue;
                     }
@@ -96,7 +96,7 @@ internal sealed class LabelSearch
                     }
                 }
 
-                if (labels.Count > maxLabels)
+                if (_labels.Count > maxLabels)
                 {
                     complete = false;
                     break;
@@ -107,10 +107,10 @@ internal sealed class LabelSearch
         return (best, bestLabel < 0 ? null : [.. Groups(bestLabel), .. tail], complete);
     }
 
-    private bool Enough(int label) => labels[label].PrefillCount >= wanted && labels[label].DecodeCount >= wanted;
+    private bool Enough(int label) => _labels[label].PrefillCount >= _wanted && _labels[label].DecodeCount >= _wanted;
 
-    private bool Enough(int label, List<Pattern> rest) => wanted == 0
-        || (labels[label].PrefillCount + rest.Count(item => item.IsPrefill) >= wanted && labels[label].DecodeCount + rest.Count(item => !item.IsPrefill) >= wanted);
+    private bool Enough(int label, List<Pattern> rest) => _wanted == 0
+        || (_labels[label].PrefillCount + rest.Count(item => item.IsPrefill) >= _wanted && _labels[label].DecodeCount + rest.Count(item => !item.IsPrefill) >= _wanted);
 
     private static (double Prefill, double Decode) Sum(Label label, List<Pattern> rest)
     {
@@ -126,9 +126,9 @@ internal sealed class LabelSearch
 
     private bool CanBeat(double prefill, double decode, int left, double best, double[] extra)
     {
-        for (int i = 0; i < bounds.Length; i++)
+        for (int i = 0; i < _bounds.Length; i++)
         {
-            WeightedPartition bound = bounds[i];
+            WeightedPartition bound = _bounds[i];
             if ((bound.Weight * prefill) + ((1 - bound.Weight) * decode) + bound.Value[left] + extra[i] <= best * (1 + 1e-11))
             {
                 return false;
@@ -149,28 +149,28 @@ internal sealed class LabelSearch
             return -1;
         }
 
-        int prefillCount = Math.Min(wanted, labels[parent].PrefillCount + (added is { IsPrefill: true } ? 1 : 0));
-        int decodeCount = Math.Min(wanted, labels[parent].DecodeCount + (added is { IsPrefill: false } ? 1 : 0));
-        for (int other = heads[left]; other >= 0; other = labels[other].Next)
+        int prefillCount = Math.Min(_wanted, _labels[parent].PrefillCount + (added is { IsPrefill: true } ? 1 : 0));
+        int decodeCount = Math.Min(_wanted, _labels[parent].DecodeCount + (added is { IsPrefill: false } ? 1 : 0));
+        for (int other = heads[left]; other >= 0; other = _labels[other].Next)
         {
-            Label there = labels[other];
+            Label there = _labels[other];
             if (there.Prefill >= prefill && there.Decode >= decode && there.PrefillCount >= prefillCount && there.DecodeCount >= decodeCount)
             {
                 return -1;
             }
         }
 
-        labels.Add(new Label(prefill, decode, parent, heads[left], added, prefillCount, decodeCount));
-        heads[left] = labels.Count - 1;
+        _labels.Add(new Label(prefill, decode, parent, heads[left], added, prefillCount, decodeCount));
+        heads[left] = _labels.Count - 1;
         return heads[left];
     }
 
     private List<Pattern> Groups(int label)
     {
         var groups = new List<Pattern>();
-        for (; label >= 0; label = labels[label].Parent)
+        for (; label >= 0; label = _labels[label].Parent)
         {
-            if (labels[label].Added is { } pattern)
+            if (_labels[label].Added is { } pattern)
             {
                 groups.Add(pattern);
             }

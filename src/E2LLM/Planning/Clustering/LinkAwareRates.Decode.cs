@@ -15,7 +15,7 @@ internal sealed partial class LinkAwareRates
         for (int i = ranges.Count - 1; i >= 0; i--)
         {
             (int lowest, int highest) = ranges[i];
-            if (lowest < highest && Shortest(RoleTable.DecodeRange(problem, ReplicaRole.Decode, lowest, highest, size), mask, lowest, highest) <= best.Rate)
+            if (lowest < highest && Shortest(RoleTable.DecodeRange(_problem, ReplicaRole.Decode, lowest, highest, size), mask, lowest, highest) <= best.Rate)
             {
                 continue;
             }
@@ -23,7 +23,7 @@ internal sealed partial class LinkAwareRates
             RoleTable? more = null;
             for (int slots = highest; slots >= lowest; slots--)
             {
-                RoleTable table = RoleTable.Decode(problem, slots, GroupRates.Batch(slots, size));
+                RoleTable table = RoleTable.Decode(_problem, slots, GroupRates.Batch(slots, size));
                 if (more is null || more.Batch != table.Batch || !SameMemory(more, table))
                 {
                     SolveDecode(mask, size, slots, table, ref best);
@@ -55,7 +55,7 @@ internal sealed partial class LinkAwareRates
     {
         int micro = Math.Min(BitOperations.PopCount((uint)mask), lowest);
         double cycle = Math.Max(Value(table, true, mask, double.PositiveInfinity), micro * Value(table, false, mask, double.PositiveInfinity));
-        return cycle <= problem.Work.MaxCycleSeconds ? highest / (cycle * problem.Work.OutputMean) : 0;
+        return cycle <= _problem.Work.MaxCycleSeconds ? highest / (cycle * _problem.Work.OutputMean) : 0;
     }
 
     private void SolveDecode(int mask, int size, int slots, RoleTable table, ref (double Rate, ReplicaDraft? Draft) best)
@@ -68,11 +68,11 @@ internal sealed partial class LinkAwareRates
         }
 
         // The cycle X can be had if the shortest sum, with no stage above X / m and no port above what passes in c requests' time, is no more than X.
-        double perCycle = problem.Work.OutputMean / slots, low = slots / (quickest * problem.Work.OutputMean), high = low, most = Slack(slots / (best.Rate * problem.Work.OutputMean));
+        double perCycle = _problem.Work.OutputMean / slots, low = slots / (quickest * _problem.Work.OutputMean), high = low, most = Slack(slots / (best.Rate * _problem.Work.OutputMean));
         while (Value(table, true, mask, Slack(high / micro), Slack(high * perCycle)) > Slack(high))
         {
             high *= 1.25;
-            if (high > Math.Min(most, problem.Work.MaxCycleSeconds) * 1.25 || double.IsInfinity(high))
+            if (high > Math.Min(most, _problem.Work.MaxCycleSeconds) * 1.25 || double.IsInfinity(high))
             {
                 return;
             }
@@ -103,8 +103,8 @@ internal sealed partial class LinkAwareRates
             return;
         }
 
-        ReplicaRates rates = evaluator.Evaluate(new PlanAssembler(problem).Replica(draft));
-        if (rates.CycleSeconds <= problem.Work.MaxCycleSeconds && rates.DecodeRequestsPerSecond > best.Rate)
+        ReplicaRates rates = _evaluator.Evaluate(new PlanAssembler(_problem).Replica(draft));
+        if (rates.CycleSeconds <= _problem.Work.MaxCycleSeconds && rates.DecodeRequestsPerSecond > best.Rate)
         {
             best = (rates.DecodeRequestsPerSecond, draft);
         }

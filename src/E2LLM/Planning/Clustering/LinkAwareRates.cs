@@ -16,44 +16,44 @@ internal sealed partial class LinkAwareRates : IGroupRates
 
     private const int MaxMixedGroup = 6;
     private const int Rounds = 40;
-    private readonly PlanningProblem problem;
-    private readonly PlanEvaluator evaluator;
-    private readonly LinkAwareSplit split;
-    private readonly RoleTable prefill;
-    private readonly CancellationToken cancellation;
-    private readonly double[] prefillSeconds;
-    private readonly double[] decodeRate;
-    private readonly Dictionary<(int Mask, bool Prefill), ReplicaDraft> drafts = [];
-    private readonly Dictionary<(int Mask, MixedChoice Choice), ReplicaDraft> mixedDrafts = [];
-    private readonly HashSet<int> real = [];
-    private readonly int count;
-    private PortFreeRates? portFree;
+    private readonly PlanningProblem _problem;
+    private readonly PlanEvaluator _evaluator;
+    private readonly LinkAwareSplit _split;
+    private readonly RoleTable _prefill;
+    private readonly CancellationToken _cancellation;
+    private readonly double[] _prefillSeconds;
+    private readonly double[] _decodeRate;
+    private readonly Dictionary<(int Mask, bool Prefill), ReplicaDraft> _drafts = [];
+    private readonly Dictionary<(int Mask, MixedChoice Choice), ReplicaDraft> _mixedDrafts = [];
+    private readonly HashSet<int> _real = [];
+    private readonly int _count;
+    private PortFreeRates? _portFree;
 
     public LinkAwareRates(PlanningProblem problem, CancellationToken cancellation)
     {
-        this.problem = problem;
-        this.cancellation = cancellation;
-        evaluator = new PlanEvaluator(problem);
-        split = new LinkAwareSplit(problem);
-        count = problem.Classes.Length;
-        int all = (1 << count) - 1, most = Math.Min(MaxGroup, Math.Min(count, problem.MaxStageCount));
-        prefill = RoleTable.Prefill(problem);
-        prefillSeconds = split.Solve(prefill, false, all, most, 0, double.PositiveInfinity, false, null, cancellation);
-        decodeRate = new double[all + 1];
+        _problem = problem;
+        _cancellation = cancellation;
+        _evaluator = new PlanEvaluator(problem);
+        _split = new LinkAwareSplit(problem);
+        _count = problem.Classes.Length;
+        int all = (1 << _count) - 1, most = Math.Min(MaxGroup, Math.Min(_count, problem.MaxStageCount));
+        _prefill = RoleTable.Prefill(problem);
+        _prefillSeconds = _split.Solve(_prefill, false, all, most, 0, double.PositiveInfinity, false, null, cancellation);
+        _decodeRate = new double[all + 1];
         for (int size = 1; size <= most; size++)
         {
             foreach ((int lowest, int highest) in Ranges(size))
             {
                 RoleTable table = RoleTable.DecodeRange(problem, ReplicaRole.Decode, lowest, highest, size);
-                double[] longest = split.Solve(table, false, all, size, size, double.PositiveInfinity, false, null, cancellation);
-                double[] sums = split.Solve(table, true, all, size, size, double.PositiveInfinity, false, null, cancellation);
+                double[] longest = _split.Solve(table, false, all, size, size, double.PositiveInfinity, false, null, cancellation);
+                double[] sums = _split.Solve(table, true, all, size, size, double.PositiveInfinity, false, null, cancellation);
                 int micro = Math.Min(size, lowest);
                 for (int mask = 1; mask <= all; mask++)
                 {
                     double cycle = Math.Max(sums[mask], micro * longest[mask]);
                     if (BitOperations.PopCount((uint)mask) == size && cycle <= problem.Work.MaxCycleSeconds)
                     {
-                        decodeRate[mask] = Math.Max(decodeRate[mask], highest / (cycle * problem.Work.OutputMean));
+                        _decodeRate[mask] = Math.Max(_decodeRate[mask], highest / (cycle * problem.Work.OutputMean));
                     }
                 }
             }
@@ -61,13 +61,13 @@ internal sealed partial class LinkAwareRates : IGroupRates
     }
 
     public RoleChoice Prefill(int state, ReadOnlySpan<int> counts, double atLeast) =>
-        Choice(double.IsPositiveInfinity(prefillSeconds[state]) ? 0 : 1 / prefillSeconds[state], atLeast);
+        Choice(double.IsPositiveInfinity(_prefillSeconds[state]) ? 0 : 1 / _prefillSeconds[state], atLeast);
 
-    public RoleChoice Decode(int state, ReadOnlySpan<int> counts, double atLeast) => Choice(decodeRate[state], atLeast);
+    public RoleChoice Decode(int state, ReadOnlySpan<int> counts, double atLeast) => Choice(_decodeRate[state], atLeast);
 
     public bool MixedIsExact => false;
 
-    public PortFreeRates PortFree => portFree ??= new PortFreeRates(problem);
+    public PortFreeRates PortFree => _portFree ??= new PortFreeRates(_problem);
 
     public MixedLimits LimitsOfMixed(int state, ReadOnlySpan<int> counts, bool tight)
     {
@@ -85,7 +85,7 @@ internal sealed partial class LinkAwareRates : IGroupRates
 
         foreach ((int _, int slots) in Ranges(size))
         {
-            (RoleTable first, RoleTable second) = RoleTable.Mixed(problem, slots, GroupRates.Batch(slots, size));
+            (RoleTable first, RoleTable second) = RoleTable.Mixed(_problem, slots, GroupRates.Batch(slots, size));
             Add(choices, state, size, slots, first, false, true);
             Add(choices, state, size, slots, second, false, false);
             if (size > 1)
@@ -105,26 +105,26 @@ internal sealed partial class LinkAwareRates : IGroupRates
         bool isPrefill = pick.Role == ReplicaRole.Prefill;
         if (isPrefill)
         {
-            if (!drafts.ContainsKey((pick.State, true)))
+            if (!_drafts.ContainsKey((pick.State, true)))
             {
-                drafts[(pick.State, true)] = Trace(prefill, false, pick.State, double.PositiveInfinity, ReplicaRole.Prefill, 0, false)!;
+                _drafts[(pick.State, true)] = Trace(_prefill, false, pick.State, double.PositiveInfinity, ReplicaRole.Prefill, 0, false)!;
             }
 
             return true;
         }
 
-        if (real.Contains(pick.State))
+        if (_real.Contains(pick.State))
         {
             return true;
         }
 
         (double rate, ReplicaDraft? draft) = SolveDecode(pick.State);
-        bool kept = rate >= decodeRate[pick.State] * (1 - 1e-9);
-        decodeRate[pick.State] = rate;
-        real.Add(pick.State);
+        bool kept = rate >= _decodeRate[pick.State] * (1 - 1e-9);
+        _decodeRate[pick.State] = rate;
+        _real.Add(pick.State);
         if (draft is not null)
         {
-            drafts[(pick.State, false)] = draft;
+            _drafts[(pick.State, false)] = draft;
         }
 
         return kept;
@@ -133,9 +133,9 @@ internal sealed partial class LinkAwareRates : IGroupRates
     public (int Slots, List<(int Class, int Layers)> Stages) Stages(GroupPick pick)
     {
         ReplicaDraft draft = pick.Role == ReplicaRole.Mixed
-            ? mixedDrafts[(pick.State, pick.Mixed)]
-            : drafts[(pick.State, pick.Role == ReplicaRole.Prefill)];
-        return (draft.Slots, [.. draft.Devices.Select((device, j) => (Array.FindIndex(problem.Classes, item => item.Devices[0] == device), draft.Layers[j]))]);
+            ? _mixedDrafts[(pick.State, pick.Mixed)]
+            : _drafts[(pick.State, pick.Role == ReplicaRole.Prefill)];
+        return (draft.Slots, [.. draft.Devices.Select((device, j) => (Array.FindIndex(_problem.Classes, item => item.Devices[0] == device), draft.Layers[j]))]);
     }
 
     private static RoleChoice Choice(double rate, double atLeast) => new(rate > atLeast ? rate : 0, 0, -1, -1);
@@ -144,7 +144,7 @@ internal sealed partial class LinkAwareRates : IGroupRates
     private List<(int Lowest, int Highest)> Ranges(int size)
     {
         var ranges = new List<(int, int)>();
-        int most = problem.Options.MaxDecodeSlots;
+        int most = _problem.Options.MaxDecodeSlots;
         for (int c = 1; c <= Math.Min(size, most); c++)
         {
             ranges.Add((c, c));
@@ -167,18 +167,18 @@ internal sealed partial class LinkAwareRates : IGroupRates
             return;
         }
 
-        Deployment.ReplicaPlan replica = new PlanAssembler(problem).Replica(draft);
-        ReplicaRates rates = evaluator.Evaluate(replica);
-        double kv = evaluator.KvSeconds(replica);
-        if (rates.CycleSeconds > problem.Work.MaxCycleSeconds || size != draft.Devices.Length)
+        Deployment.ReplicaPlan replica = new PlanAssembler(_problem).Replica(draft);
+        ReplicaRates rates = _evaluator.Evaluate(replica);
+        double kv = _evaluator.KvSeconds(replica);
+        if (rates.CycleSeconds > _problem.Work.MaxCycleSeconds || size != draft.Devices.Length)
         {
             return;
         }
 
         var choice = new MixedChoice(
-            rates.PrefillRequestsPerSecond, rates.DecodeRequestsPerSecond, new RoleChoice(rates.DecodeRequestsPerSecond, slots, -1, -1), isPrefill ? 1 : 0, problem.LayerCount,
+            rates.PrefillRequestsPerSecond, rates.DecodeRequestsPerSecond, new RoleChoice(rates.DecodeRequestsPerSecond, slots, -1, -1), isPrefill ? 1 : 0, _problem.LayerCount,
             kv > 0 ? 1 / kv : double.PositiveInfinity);
-        if (mixedDrafts.TryAdd((state, choice), draft))
+        if (_mixedDrafts.TryAdd((state, choice), draft))
         {
             choices.Add(choice);
         }
@@ -187,7 +187,7 @@ internal sealed partial class LinkAwareRates : IGroupRates
     private double Value(RoleTable table, bool sums, int mask, double stageLimit, double portLimit = double.PositiveInfinity)
     {
         int size = BitOperations.PopCount((uint)mask);
-        return split.Solve(table, sums, mask, size, size, stageLimit, false, null, cancellation, portLimit)[^1];
+        return _split.Solve(table, sums, mask, size, size, stageLimit, false, null, _cancellation, portLimit)[^1];
     }
 
     private ReplicaDraft? Trace(
@@ -195,9 +195,9 @@ internal sealed partial class LinkAwareRates : IGroupRates
     {
         var stages = new List<(int Device, int Layers)>();
         int size = BitOperations.PopCount((uint)mask);
-        split.Solve(table, sums, mask, size, size, stageLimit, mixed, stages, cancellation, portLimit);
+        _split.Solve(table, sums, mask, size, size, stageLimit, mixed, stages, _cancellation, portLimit);
         return stages.Count == 0 ? null : new ReplicaDraft(
             role, slots, role == ReplicaRole.Prefill ? 1 : 0,
-            [.. stages.Select(stage => problem.Classes[stage.Device].Devices[0])], [.. stages.Select(stage => stage.Layers)]);
+            [.. stages.Select(stage => _problem.Classes[stage.Device].Devices[0])], [.. stages.Select(stage => stage.Layers)]);
     }
 }

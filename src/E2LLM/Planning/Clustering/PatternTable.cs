@@ -13,11 +13,11 @@ internal sealed record Pattern(int State, ulong Packed, bool IsPrefill, RoleChoi
 /// </summary>
 internal sealed class PatternTable
 {
-    private readonly ClassStates states;
+    private readonly ClassStates _states;
 
     private PatternTable(ClassStates states)
     {
-        this.states = states;
+        _states = states;
         Prefill = new double[states.Count];
         Decode = new double[states.Count];
         ByLowest = new Pattern[states.ClassCount][];

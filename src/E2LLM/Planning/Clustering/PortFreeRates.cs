@@ -8,18 +8,18 @@ namespace E2LLM.Planning.Clustering;
 /// </summary>
 internal sealed class PortFreeRates
 {
-    private readonly double[] prefill;
-    private readonly double[] decode;
+    private readonly double[] _prefill;
+    private readonly double[] _decode;
 
     public PortFreeRates(PlanningProblem problem)
     {
         int classes = problem.Classes.Length, most = problem.Options.MaxDecodeSlots;
-        (prefill, decode) = (new double[classes], new double[classes]);
+        (_prefill, _decode) = (new double[classes], new double[classes]);
         RoleTable table = RoleTable.Prefill(problem);
         double port = table.PortPerLayer + table.HopBusy, output = problem.Work.OutputMean;
         for (int k = 0; k < classes; k++)
         {
-            prefill[k] = Rate(problem, table, k, 1);
+            _prefill[k] = Rate(problem, table, k, 1);
             PortsMatter |= !(port <= table.Layer[k]);
         }
 
@@ -30,7 +30,7 @@ internal sealed class PortFreeRates
             double sequences = batch < 64 ? batch : Math.Min(most, batch * 21 / 20);
             for (int k = 0; k < classes; k++)
             {
-                decode[k] = Math.Max(decode[k], Rate(problem, step, k, sequences / output));
+                _decode[k] = Math.Max(_decode[k], Rate(problem, step, k, sequences / output));
                 PortsMatter |= !(table.PortPerLayer <= step.Layer[k] * output / sequences);
             }
         }
@@ -47,8 +47,8 @@ internal sealed class PortFreeRates
         double p = 0, d = 0;
         for (int k = 0; k < counts.Length; k++)
         {
-            p += counts[k] * prefill[k];
-            d += counts[k] * decode[k];
+            p += counts[k] * _prefill[k];
+            d += counts[k] * _decode[k];
         }
 
         return (p, d);

@@ -7,26 +7,26 @@ namespace E2LLM.Planning.Clustering;
 /// </summary>
 internal sealed class WeightedPartition
 {
-    private readonly ClassStates states;
-    private readonly Pattern[][] patterns;
-    private readonly int[] choices;
+    private readonly ClassStates _states;
+    private readonly Pattern[][] _patterns;
+    private readonly int[] _choices;
 
     /// <summary>Solves all multisets; <paramref name="special"/> (multiset, value so far) may say that a multiset is worth more in a way that has no pattern: then it counts as one, for <see cref="Value"/> only.</summary>
     public WeightedPartition(ClassStates states, PatternTable table, double weight, CancellationToken cancellation, Func<int, double, double>? special = null)
     {
-        this.states = states;
-        patterns = table.ByLowest;
+        _states = states;
+        _patterns = table.ByLowest;
         Weight = weight;
         Value = new double[states.Count];
-        choices = new int[states.Count];
-        var packed = new ulong[patterns.Length][];
-        var offsets = new int[patterns.Length][];
-        var worth = new double[patterns.Length][];
-        for (int k = 0; k < patterns.Length; k++)
+        _choices = new int[states.Count];
+        var packed = new ulong[_patterns.Length][];
+        var offsets = new int[_patterns.Length][];
+        var worth = new double[_patterns.Length][];
+        for (int k = 0; k < _patterns.Length; k++)
         {
-            packed[k] = Array.ConvertAll(patterns[k], pattern => pattern.Packed);
-            offsets[k] = Array.ConvertAll(patterns[k], pattern => pattern.State);
-            worth[k] = Array.ConvertAll(patterns[k], Worth);
+            packed[k] = Array.ConvertAll(_patterns[k], pattern => pattern.Packed);
+            offsets[k] = Array.ConvertAll(_patterns[k], pattern => pattern.State);
+            worth[k] = Array.ConvertAll(_patterns[k], Worth);
         }
 
         ulong guards = states.Guards;
@@ -63,7 +63,7 @@ internal sealed class WeightedPartition
             }
 
             Value[index] = best;
-            choices[index] = choice;
+            _choices[index] = choice;
         }
     }
 
@@ -81,15 +81,15 @@ internal sealed class WeightedPartition
         var groups = new List<Pattern>();
         while (index > 0)
         {
-            int lowest = states.Lowest(index), choice = choices[index];
+            int lowest = _states.Lowest(index), choice = _choices[index];
             if (choice < 0)
             {
-                index -= states.Stride(lowest);
+                index -= _states.Stride(lowest);
             }
             else
             {
-                groups.Add(patterns[lowest][choice]);
-                index -= patterns[lowest][choice].State;
+                groups.Add(_patterns[lowest][choice]);
+                index -= _patterns[lowest][choice].State;
             }
         }
 

@@ -13,24 +13,24 @@ internal sealed class LinkAwareSplit
     /// <summary>Most devices for which all subsets are searched.</summary>
     public const int MaxDevices = 12;
 
-    private readonly PlanningProblem problem;
-    private readonly int count;
-    private readonly int layerCount;
-    private readonly double[] hop;
-    private readonly double[] port;
-    private int[] members = [];
-    private double portLimit = double.PositiveInfinity;
+    private readonly PlanningProblem _problem;
+    private readonly int _count;
+    private readonly int _layerCount;
+    private readonly double[] _hop;
+    private readonly double[] _port;
+    private int[] _members = [];
+    private double _portLimit = double.PositiveInfinity;
 
     public LinkAwareSplit(PlanningProblem problem)
     {
-        this.problem = problem;
-        count = problem.Classes.Length;
-        layerCount = problem.LayerCount;
-        hop = new double[count * count];
-        port = new double[count];
-        for (int i = 0; i < count; i++)
+        _problem = problem;
+        _count = problem.Classes.Length;
+        _layerCount = problem.LayerCount;
+        _hop = new double[_count * _count];
+        _port = new double[_count];
+        for (int i = 0; i < _count; i++)
         {
-            port[i] = problem.Network.PortBytesPerSecond(problem.Classes[i].Devices[0]);
+            _port[i] = problem.Network.PortBytesPerSecond(problem.Classes[i].Devices[0]);
         }
     }
 
@@ -43,9 +43,9 @@ internal sealed class LinkAwareSplit
         RoleTable table, bool sums, int within, int maxSize, int onlySize, double stageLimit, bool mixed, List<(int Device, int Layers)>? trace, CancellationToken cancellation,
         double portSeconds = double.PositiveInfinity)
     {
-        portLimit = portSeconds;
-        members = [.. Enumerable.Range(0, count).Where(d => (within >> d & 1) == 1)];
-        int width = layerCount + 1, masks = 1 << members.Length, k = members.Length;
+        _portLimit = portSeconds;
+        _members = [.. Enumerable.Range(0, _count).Where(d => (within >> d & 1) == 1)];
+        int width = _layerCount + 1, masks = 1 << _members.Length, k = _members.Length;
         var f = new double[(long)masks * k * width];
         Array.Fill(f, double.PositiveInfinity);
         var best = new double[masks];
@@ -55,10 +55,10 @@ internal sealed class LinkAwareSplit
         {
             if (onlySize is 0 or 1)
             {
-                best[1 << d] = Stage(table, d, layerCount, RoleTable.Both, sums, stageLimit, mixed);
+                best[1 << d] = Stage(table, d, _layerCount, RoleTable.Both, sums, stageLimit, mixed);
             }
 
-            for (int n = 1; n < layerCount; n++)
+            for (int n = 1; n < _layerCount; n++)
             {
                 f[(((((long)1 << d) * k) + d) * width) + n] = Stage(table, d, n, RoleTable.Embedding, sums, stageLimit, mixed);
             }
@@ -92,11 +92,11 @@ internal sealed class LinkAwareSplit
     private void Extend(
         RoleTable table, double[] f, double[] best, int mask, int d, int width, bool sums, int onlySize, double stageLimit, bool mixed)
     {
-        int size = BitOperations.PopCount((uint)mask), k = members.Length;
+        int size = BitOperations.PopCount((uint)mask), k = _members.Length;
         long from = (((long)mask * k) + d) * width;
         for (int e = 0; e < k; e++)
         {
-            double link = hop[(d * k) + e];
+            double link = _hop[(d * k) + e];
             if ((mask >> e & 1) == 1 || double.IsPositiveInfinity(link))
             {
                 continue;
@@ -104,7 +104,7 @@ internal sealed class LinkAwareSplit
 
             int next = mask | 1 << e;
             long to = (((long)next * k) + e) * width;
-            int most = Math.Min(layerCount, Math.Max(0, table.Capacity[RoleTable.Plain][members[e]]));
+            int most = Math.Min(_layerCount, Math.Max(0, table.Capacity[RoleTable.Plain][_members[e]]));
             bool middle = onlySize == 0 || size + 1 < onlySize, final = onlySize == 0 || size + 1 == onlySize;
             for (int n = 1; middle && n <= most; n++)
             {
@@ -114,7 +114,7 @@ internal sealed class LinkAwareSplit
                     break;
                 }
 
-                for (int l = size; l + n < layerCount; l++)
+                for (int l = size; l + n < _layerCount; l++)
                 {
                     double before = f[from + l], value = sums ? before + link + seconds : Math.Max(Math.Max(before, link), seconds);
                     if (value < f[to + l + n])
@@ -124,9 +124,9 @@ internal sealed class LinkAwareSplit
                 }
             }
 
-            for (int n = 1; final && n <= Math.Min(layerCount - size, table.Capacity[RoleTable.Head][members[e]]); n++)
+            for (int n = 1; final && n <= Math.Min(_layerCount - size, table.Capacity[RoleTable.Head][_members[e]]); n++)
             {
-                double seconds = Stage(table, e, n, RoleTable.Head, sums, stageLimit, mixed), before = f[from + layerCount - n];
+                double seconds = Stage(table, e, n, RoleTable.Head, sums, stageLimit, mixed), before = f[from + _layerCount - n];
                 double value = sums ? before + link + seconds : Math.Max(Math.Max(before, link), seconds);
                 best[next] = Math.Min(best[next], value);
             }
@@ -137,10 +137,10 @@ internal sealed class LinkAwareSplit
     private void Trace(
         RoleTable table, double[] f, int mask, double value, int width, bool sums, double stageLimit, bool mixed, List<(int Device, int Layers)> trace)
     {
-        int left = layerCount, k = members.Length;
+        int left = _layerCount, k = _members.Length;
         if (BitOperations.PopCount((uint)mask) == 1)
         {
-            trace.Add((members[0], layerCount));
+            trace.Add((_members[0], _layerCount));
             return;
         }
 
@@ -158,7 +158,7 @@ internal sealed class LinkAwareSplit
                 int rest = mask ^ 1 << e;
                 for (int d = 0; d < k && !found; d++)
                 {
-                    double link = hop[(d * k) + e];
+                    double link = _hop[(d * k) + e];
                     if ((rest >> d & 1) == 0 || double.IsPositiveInfinity(link))
                     {
                         continue;
@@ -172,7 +172,7 @@ internal sealed class LinkAwareSplit
                             : Math.Max(Math.Max(before, link), seconds);
                         if (made == value)
                         {
-                            trace.Insert(0, (members[e], n));
+                            trace.Insert(0, (_members[e], n));
                             (mask, left, value, successor, variant, found) = (rest, left - n, before, d, RoleTable.Plain, true);
                         }
                     }
@@ -185,12 +185,12 @@ internal sealed class LinkAwareSplit
             }
         }
 
-        trace.Insert(0, (members[BitOperations.TrailingZeroCount(mask)], left));
+        trace.Insert(0, (_members[BitOperations.TrailingZeroCount(mask)], left));
     }
 
     private double Stage(RoleTable table, int member, int layers, int variant, bool sums, double stageLimit, bool mixed)
     {
-        int d = members[member];
+        int d = _members[member];
         if (layers > table.Capacity[variant][d])
         {
             return double.PositiveInfinity;
@@ -200,26 +200,26 @@ internal sealed class LinkAwareSplit
         if (table.IsPrefill && !mixed)
         {
             bool isLast = (variant & RoleTable.Head) != 0;
-            double bytes = (layers * problem.Work.PromptMean * problem.Model.KvBytesPerToken / layerCount)
-                + (isLast ? 0 : problem.Work.PromptMean * problem.Model.HiddenStateBytes);
-            seconds = Math.Max(seconds, bytes / port[d]);
+            double bytes = (layers * _problem.Work.PromptMean * _problem.Model.KvBytesPerToken / _layerCount)
+                + (isLast ? 0 : _problem.Work.PromptMean * _problem.Model.HiddenStateBytes);
+            seconds = Math.Max(seconds, bytes / _port[d]);
         }
 
-        bool tooMany = !table.IsPrefill && !mixed && layers * problem.Work.PromptMean * problem.Model.KvBytesPerToken / layerCount / port[d] > portLimit;
+        bool tooMany = !table.IsPrefill && !mixed && layers * _problem.Work.PromptMean * _problem.Model.KvBytesPerToken / _layerCount / _port[d] > _portLimit;
         seconds = Math.Max(seconds, StageTimes.LeastSeconds);
         return tooMany || double.IsNaN(seconds) || (sums && seconds > stageLimit) ? double.PositiveInfinity : seconds;
     }
 
     private void Hops(RoleTable table, bool sums, double stageLimit)
     {
-        int k = members.Length;
-        double bytes = (table.IsPrefill ? problem.Work.PromptMean : table.Batch) * problem.Model.HiddenStateBytes;
+        int k = _members.Length;
+        double bytes = (table.IsPrefill ? _problem.Work.PromptMean : table.Batch) * _problem.Model.HiddenStateBytes;
         for (int i = 0; i < k; i++)
         {
             for (int j = 0; j < k; j++)
             {
-                Costs.NetworkLink? link = i == j ? null : problem.Network[problem.Classes[members[i]].Devices[0], problem.Classes[members[j]].Devices[0]];
-                hop[(i * k) + j] = link is null || (sums && link.BusySeconds(bytes) > stageLimit) ? double.PositiveInfinity : sums ? link.TransferSeconds(bytes) : link.BusySeconds(bytes);
+                Costs.NetworkLink? link = i == j ? null : _problem.Network[_problem.Classes[_members[i]].Devices[0], _problem.Classes[_members[j]].Devices[0]];
+                _hop[(i * k) + j] = link is null || (sums && link.BusySeconds(bytes) > stageLimit) ? double.PositiveInfinity : sums ? link.TransferSeconds(bytes) : link.BusySeconds(bytes);
             }
         }
     }

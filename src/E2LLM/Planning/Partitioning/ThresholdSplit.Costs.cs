@@ -12,8 +12,8 @@ internal sealed partial class ThresholdSplit
 
     private int Cap(RoleTable table, int k, int variant, double stageLimit, double portLimit, bool sendsOn = true)
     {
-        int layers = Math.Min(mostLayers, LayersWithin(table, k, variant, stageLimit, portLimit, sendsOn));
-        return beside is null ? layers : Math.Min(layers, LayersWithin(beside, k, variant, besideLimit, besideLimit, sendsOn));
+        int layers = Math.Min(_mostLayers, LayersWithin(table, k, variant, stageLimit, portLimit, sendsOn));
+        return _beside is null ? layers : Math.Min(layers, LayersWithin(_beside, k, variant, _besideLimit, _besideLimit, sendsOn));
     }
 
     private static int LayersWithin(RoleTable table, int k, int variant, double stageLimit, double portLimit, bool sendsOn = true)
@@ -64,12 +64,12 @@ internal sealed partial class ThresholdSplit
     {
         double sum = 0;
         slowest = 0;
-        for (int k = 0; k < classCount; k++)
+        for (int k = 0; k < _classCount; k++)
         {
-            int count = plainCount[k];
+            int count = _plainCount[k];
             if (count > 0)
             {
-                int few = plainTotal[k] / count, many = plainTotal[k] - (few * count);
+                int few = _plainTotal[k] / count, many = _plainTotal[k] - (few * count);
                 double seconds = StageSeconds(table, k, few, RoleTable.Plain);
                 sum += (count - many) * seconds;
                 if (many > 0)
@@ -82,15 +82,15 @@ internal sealed partial class ThresholdSplit
             }
         }
 
-        if (embedClass >= 0)
+        if (_embedClass >= 0)
         {
-            double first = StageSeconds(table, embedClass, embedLayers, RoleTable.Embedding);
-            double last = StageSeconds(table, headClass, headLayers, RoleTable.Head);
+            double first = StageSeconds(table, _embedClass, _embedLayers, RoleTable.Embedding);
+            double last = StageSeconds(table, _headClass, _headLayers, RoleTable.Head);
             sum += first + last;
             slowest = Math.Max(slowest, Math.Max(first, last));
         }
 
-        return sum + Hops(table, size);
+        return sum + Hops(table, _size);
     }
 
     private static double Hops(RoleTable table, int stages) => stages > 1 ? ((stages - 1) * table.HopLatency) + table.ReturnLatency : 0;
@@ -106,12 +106,12 @@ internal sealed partial class ThresholdSplit
         int micro = Math.Min(stages, table.LeastSlots);
         double cycle = Math.Max(sum + Hops(table, stages), micro * Math.Max(slowest, stages > 1 ? table.HopBusy : 0));
         cycle = Math.Max(cycle, StageTimes.LeastSeconds);
-        if (!(cycle <= maxCycle) || cycle > StageTimes.MostSeconds)
+        if (!(cycle <= _maxCycle) || cycle > StageTimes.MostSeconds)
         {
             return 0;
         }
 
-        double rate = table.Slots / (cycle * outputMean);
+        double rate = table.Slots / (cycle * _outputMean);
         return port > 0 ? Math.Min(rate, 1 / port) : rate;
     }
 
@@ -119,23 +119,23 @@ internal sealed partial class ThresholdSplit
     private double CurrentRate(RoleTable table)
     {
         double port = 0;
-        if (size == 1)
+        if (_size == 1)
         {
-            double seconds = StageSeconds(table, headClass, layerCount, RoleTable.Both);
-            return Rate(table, 1, seconds, seconds, PortSeconds(table, layerCount, RoleTable.Both));
+            double seconds = StageSeconds(table, _headClass, _layerCount, RoleTable.Both);
+            return Rate(table, 1, seconds, seconds, PortSeconds(table, _layerCount, RoleTable.Both));
         }
 
-        double sum = CycleSum(table, out double slowest) - Hops(table, size);
-        for (int k = 0; k < classCount; k++)
+        double sum = CycleSum(table, out double slowest) - Hops(table, _size);
+        for (int k = 0; k < _classCount; k++)
         {
-            if (plainCount[k] > 0)
+            if (_plainCount[k] > 0)
             {
-                port = Math.Max(port, PortSeconds(table, (plainTotal[k] + plainCount[k] - 1) / plainCount[k], RoleTable.Plain));
+                port = Math.Max(port, PortSeconds(table, (_plainTotal[k] + _plainCount[k] - 1) / _plainCount[k], RoleTable.Plain));
             }
         }
 
-        port = Math.Max(port, PortSeconds(table, embedLayers, RoleTable.Embedding));
-        port = Math.Max(port, PortSeconds(table, headLayers, RoleTable.Head));
-        return Rate(table, size, slowest, sum, port);
+        port = Math.Max(port, PortSeconds(table, _embedLayers, RoleTable.Embedding));
+        port = Math.Max(port, PortSeconds(table, _headLayers, RoleTable.Head));
+        return Rate(table, _size, slowest, sum, port);
     }
 }

@@ -14,33 +14,33 @@ namespace E2LLM.Planning.Partitioning;
 internal sealed partial class ThresholdSplit
 {
     private const double Tolerance = 1e-12;
-    private readonly PlanningProblem problem;
-    private readonly int classCount;
-    private readonly int layerCount;
-    private readonly double outputMean;
-    private readonly double maxCycle;
-    private readonly int[] plainTotal;
-    private readonly int[] plainCount;
-    private readonly int[] plainCap;
-    private int embedClass;
-    private int headClass;
-    private int embedLayers;
-    private int headLayers;
-    private int size;
-    private RoleTable? beside;
-    private double besideLimit;
-    private int mostLayers;
+    private readonly PlanningProblem _problem;
+    private readonly int _classCount;
+    private readonly int _layerCount;
+    private readonly double _outputMean;
+    private readonly double _maxCycle;
+    private readonly int[] _plainTotal;
+    private readonly int[] _plainCount;
+    private readonly int[] _plainCap;
+    private int _embedClass;
+    private int _headClass;
+    private int _embedLayers;
+    private int _headLayers;
+    private int _size;
+    private RoleTable? _beside;
+    private double _besideLimit;
+    private int _mostLayers;
 
     public ThresholdSplit(PlanningProblem problem)
     {
-        this.problem = problem;
-        classCount = problem.Classes.Length;
-        layerCount = problem.LayerCount;
-        outputMean = problem.Work.OutputMean;
-        maxCycle = problem.Work.MaxCycleSeconds;
-        plainTotal = new int[classCount];
-        plainCount = new int[classCount];
-        plainCap = new int[classCount];
+        _problem = problem;
+        _classCount = problem.Classes.Length;
+        _layerCount = problem.LayerCount;
+        _outputMean = problem.Work.OutputMean;
+        _maxCycle = problem.Work.MaxCycleSeconds;
+        _plainTotal = new int[_classCount];
+        _plainCount = new int[_classCount];
+        _plainCap = new int[_classCount];
     }
 
     /// <summary>
@@ -55,29 +55,29 @@ internal sealed partial class ThresholdSplit
         Beside(other, otherAbove, mostLayers);
         embedding = -1;
         head = -1;
-        size = 0;
+        _size = 0;
         foreach (int count in counts)
         {
-            size += count;
+            _size += count;
         }
 
-        if (size == 0 || size > problem.MaxStageCount || !Test(counts, table, -1, -1, Above(atLeast)))
+        if (_size == 0 || _size > _problem.MaxStageCount || !Test(counts, table, -1, -1, Above(atLeast)))
         {
             return 0;
         }
 
         double best = 0;
-        for (int h = 0; h < classCount; h++)
+        for (int h = 0; h < _classCount; h++)
         {
             if (counts[h] == 0)
             {
                 continue;
             }
 
-            for (int e = 0; e < classCount; e++)
+            for (int e = 0; e < _classCount; e++)
             {
                 // One device holds both; of more, the first holds the embedding and the last the head.
-                if (counts[e] == 0 || (size == 1 ? e != h : e == h && counts[e] < 2))
+                if (counts[e] == 0 || (_size == 1 ? e != h : e == h && counts[e] < 2))
                 {
                     continue;
                 }
@@ -97,13 +97,13 @@ internal sealed partial class ThresholdSplit
     public bool MayExceed(ReadOnlySpan<int> counts, RoleTable table, double rate)
     {
         Beside(null, 0, int.MaxValue);
-        size = 0;
+        _size = 0;
         foreach (int count in counts)
         {
-            size += count;
+            _size += count;
         }
 
-        return size > 0 && size <= problem.MaxStageCount && Test(counts, table, -1, -1, Above(rate));
+        return _size > 0 && _size <= _problem.MaxStageCount && Test(counts, table, -1, -1, Above(rate));
     }
 
     /// <summary>The split of the group at <paramref name="rate"/>: one entry per device, its class, its layers and its variant of <see cref="RoleTable"/>.</summary>
@@ -112,10 +112,10 @@ internal sealed partial class ThresholdSplit
         int mostLayers = int.MaxValue)
     {
         Beside(other, otherAbove, mostLayers);
-        size = 0;
+        _size = 0;
         foreach (int count in counts)
         {
-            size += count;
+            _size += count;
         }
 
         // The rate was found from a split, so it can be had again; the slack covers rounding of the division.
@@ -124,23 +124,23 @@ internal sealed partial class ThresholdSplit
             throw new InvalidOperationException("The rate of a split cannot be reached again.");
         }
 
-        var stages = new List<(int, int, int)>(size);
-        if (size == 1)
+        var stages = new List<(int, int, int)>(_size);
+        if (_size == 1)
         {
-            stages.Add((headClass, headLayers, RoleTable.Both));
+            stages.Add((_headClass, _headLayers, RoleTable.Both));
             return stages;
         }
 
-        stages.Add((embedClass, embedLayers, RoleTable.Embedding));
-        for (int k = 0; k < classCount; k++)
+        stages.Add((_embedClass, _embedLayers, RoleTable.Embedding));
+        for (int k = 0; k < _classCount; k++)
         {
-            for (int i = 0; i < plainCount[k]; i++)
+            for (int i = 0; i < _plainCount[k]; i++)
             {
-                stages.Add((k, (plainTotal[k] + i) / plainCount[k], RoleTable.Plain));
+                stages.Add((k, (_plainTotal[k] + i) / _plainCount[k], RoleTable.Plain));
             }
         }
 
-        stages.Add((headClass, headLayers, RoleTable.Head));
+        stages.Add((_headClass, _headLayers, RoleTable.Head));
         return stages;
     }
 
@@ -166,13 +166,13 @@ internal sealed partial class ThresholdSplit
 
     private static double Above(double rate) => rate > 0 ? rate * (1 + Tolerance) : 0;
 
-    private int MicroBatches(RoleTable table) => Math.Min(size, table.LeastSlots);
+    private int MicroBatches(RoleTable table) => Math.Min(_size, table.LeastSlots);
 
     private void Beside(RoleTable? other, double above, int most)
     {
-        mostLayers = most;
-        beside = other;
-        besideLimit = above > 0 ? 1 / Above(above) : double.PositiveInfinity;
+        _mostLayers = most;
+        _beside = other;
+        _besideLimit = above > 0 ? 1 / Above(above) : double.PositiveInfinity;
     }
 
     private bool Test(ReadOnlySpan<int> counts, RoleTable table, int e, int h, double rate)
@@ -184,25 +184,25 @@ internal sealed partial class ThresholdSplit
         }
         else
         {
-            sumLimit = Math.Min(rate > 0 ? table.Slots / (rate * outputMean) : double.PositiveInfinity, maxCycle);
+            sumLimit = Math.Min(rate > 0 ? table.Slots / (rate * _outputMean) : double.PositiveInfinity, _maxCycle);
             stageLimit = sumLimit / MicroBatches(table);
-            if (size > 1 && table.HopBusy > stageLimit)
+            if (_size > 1 && table.HopBusy > stageLimit)
             {
                 return false;
             }
         }
 
-        embedClass = e;
-        headClass = h;
-        embedLayers = headLayers = 0;
+        _embedClass = e;
+        _headClass = h;
+        _embedLayers = _headLayers = 0;
         int room = 0, embedCap = 0, headCap = 0;
         if (e >= 0)
         {
-            if (size == 1)
+            if (_size == 1)
             {
                 headCap = Cap(table, h, RoleTable.Both, stageLimit, portLimit);
-                headLayers = layerCount;
-                return headCap >= layerCount && StageSeconds(table, h, layerCount, RoleTable.Both) <= sumLimit;
+                _headLayers = _layerCount;
+                return headCap >= _layerCount && StageSeconds(table, h, _layerCount, RoleTable.Both) <= sumLimit;
             }
 
             embedCap = Cap(table, e, RoleTable.Embedding, stageLimit, portLimit);
@@ -213,15 +213,15 @@ internal sealed partial class ThresholdSplit
             }
 
             room = embedCap + headCap;
-            embedLayers = headLayers = 1;
+            _embedLayers = _headLayers = 1;
         }
 
-        for (int k = 0; k < classCount; k++)
+        for (int k = 0; k < _classCount; k++)
         {
             int plain = counts[k] - (k == e ? 1 : 0) - (k == h ? 1 : 0);
-            plainCount[k] = plain;
-            plainTotal[k] = plain;
-            plainCap[k] = 0;
+            _plainCount[k] = plain;
+            _plainTotal[k] = plain;
+            _plainCap[k] = 0;
             if (plain == 0)
             {
                 continue;
@@ -234,16 +234,16 @@ internal sealed partial class ThresholdSplit
                 return false;
             }
 
-            plainCap[k] = cap;
+            _plainCap[k] = cap;
             room += plain * cap;
         }
 
-        if (room < layerCount)
+        if (room < _layerCount)
         {
             return false;
         }
 
-        return Fill(table, layerCount - size, embedCap, headCap, sumLimit);
+        return Fill(table, _layerCount - _size, embedCap, headCap, sumLimit);
     }
 
     // Every device has one layer; the rest goes to the smallest marginal seconds first, which minimises the sum of stage times within the caps.
@@ -251,22 +251,22 @@ internal sealed partial class ThresholdSplit
     {
         foreach (int segment in table.Order)
         {
-            bool spilled = segment >= classCount;
-            int k = spilled ? segment - classCount : segment;
-            if (plainCount[k] > 0)
+            bool spilled = segment >= _classCount;
+            int k = spilled ? segment - _classCount : segment;
+            if (_plainCount[k] > 0)
             {
-                int cap = spilled ? plainCap[k] : Math.Min(plainCap[k], Math.Max(1, table.Resident[RoleTable.Plain][k]));
-                left -= Take(ref plainTotal[k], cap * plainCount[k], left);
+                int cap = spilled ? _plainCap[k] : Math.Min(_plainCap[k], Math.Max(1, table.Resident[RoleTable.Plain][k]));
+                left -= Take(ref _plainTotal[k], cap * _plainCount[k], left);
             }
 
-            if (embedClass == k)
+            if (_embedClass == k)
             {
-                left -= Take(ref embedLayers, spilled ? embedCap : Math.Min(embedCap, Math.Max(1, table.Resident[RoleTable.Embedding][k])), left);
+                left -= Take(ref _embedLayers, spilled ? embedCap : Math.Min(embedCap, Math.Max(1, table.Resident[RoleTable.Embedding][k])), left);
             }
 
-            if (headClass == k)
+            if (_headClass == k)
             {
-                left -= Take(ref headLayers, spilled ? headCap : Math.Min(headCap, Math.Max(1, table.Resident[RoleTable.Head][k])), left);
+                left -= Take(ref _headLayers, spilled ? headCap : Math.Min(headCap, Math.Max(1, table.Resident[RoleTable.Head][k])), left);
             }
         }
 
