@@ -139,10 +139,9 @@ public sealed class Replica : IAsyncDisposable
     internal bool ComputesFirstLayer => _options.ComputesFirstLayer;
 
     /// <summary>
-    /// Opens a sequence on all stages; the caller has admission for it, which passes to the sequence. Closed by <see cref="Close"/>, by the caller.
+    /// Tells all stages to open a sequence; the caller has admission for it, which passes to the sequence. Closed by <see cref="Close"/>, by the caller, whether it opened or not.
     /// </summary>
-    internal Task<ReplicaSequence> OpenAsync(SequenceStart start, int blocks, CancellationToken cancellationToken) =>
-        _driver.OpenAsync(start, blocks, cancellationToken);
+    internal ReplicaSequence Open(SequenceStart start, int blocks) => _driver.Open(start, blocks);
 
     /// <summary>Lets a sequence take part in steps, after <paramref name="token"/> where its prompt came from elsewhere.</summary>
     internal void Start(ReplicaSequence sequence, int? token = null) => _driver.Start(sequence, token);

@@ -160,7 +160,7 @@ internal sealed class KvLink : IAsyncDisposable
                 SequenceMessage applied = SequenceMessage.Read(frame);
                 if (_pending.TryRemove(applied.Sequence, out Pending? pending))
                 {
-                    _session.Host.Loop.Post(() => _session.TargetConfirmed(pending.Sequence, pending.CodedBytes));
+                    _session.Host.Loop.PostAhead(() => _session.TargetConfirmed(pending.Sequence, pending.CodedBytes));
                 }
 
                 break;

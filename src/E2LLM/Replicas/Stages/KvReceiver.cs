@@ -70,7 +70,7 @@ internal sealed class KvReceiver(StageHost host, PeerConnection connection, ulon
         connection.Send(FrameKind.KvApplied, header);
         if (message.Sequence.Import!.IsComplete)
         {
-            host.Loop.Post(() => message.Session.Imported(message.Sequence));
+            host.Loop.PostAhead(() => message.Session.Imported(message.Sequence));
         }
     }
 

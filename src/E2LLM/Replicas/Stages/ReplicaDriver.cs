@@ -76,11 +76,11 @@ internal sealed partial class ReplicaDriver(ReplicaPlan plan, ReplicaOptions opt
     }
 
     /// <summary>
-    /// Opens a sequence on all stages; the caller has admission for it, which passes to the sequence. Closed by <see cref="Close"/>, by the caller.
+    /// Tells all stages to open a sequence; the caller has admission for it, which passes to the sequence. It is open when <see cref="ReplicaSequence.Opened"/> says so. Closed by
+    /// <see cref="Close"/>, by the caller, whether it opened or not.
     /// </summary>
-    public async Task<ReplicaSequence> OpenAsync(SequenceStart start, int blocks, CancellationToken cancellationToken)
+    public ReplicaSequence Open(SequenceStart start, int blocks)
     {
-        ReplicaSequence sequence;
         lock (_gate)
         {
             if (_error is not null)
@@ -108,21 +108,11 @@ internal sealed partial class ReplicaDriver(ReplicaPlan plan, ReplicaOptions opt
                 PromptIds = start.Imports && start.ComputesFirstLayer ? [.. start.Prompt] : [],
             };
             var scheduled = new ScheduledSequence(start.Prompt, start.Imports ? start.Prompt.Count : 0);
-            sequence = new ReplicaSequence(open, scheduled, start.MaxNewTokenCount, start.EndsAt, blocks, plan.Stages.Count, options.TokenBufferCount);
+            var sequence = new ReplicaSequence(open, scheduled, start.MaxNewTokenCount, start.EndsAt, blocks, plan.Stages.Count, options.TokenBufferCount);
             _sequences.Add(sequence.Id, sequence);
             _byScheduled.Add(scheduled, sequence);
             _firstStage!.Send(open.ToFrame());
-        }
-
-        try
-        {
-            await sequence.Opened.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
             return sequence;
-        }
-        catch
-        {
-            Close(sequence);
-            throw;
         }
     }
 

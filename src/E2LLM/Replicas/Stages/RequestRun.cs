@@ -100,7 +100,8 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
         }
 
         int newTokens = _promptCount - keptTokenCount;
-        long queuedAt = prefill.PrefillRate.Queued(newTokens);
+        prefill.PrefillRate.Queued(newTokens);
+        long begunAt = 0;
         bool completed = false;
         try
         {
@@ -108,15 +109,20 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
                 ? Start(remaining) with { CapacityTokenCount = _promptCount + remaining }
                 : Start(1) with { CapacityTokenCount = _promptCount, Targets = decode!.TargetsFor(_decoding!), ComputesFirstLayer = ComputesFirstLayer };
             _prefilling = await OpenAsync(prefill, start, cancellationToken).ConfigureAwait(false);
+
+            // Both replicas open it at the same time. Not a token is read before both have: keys and values must find the other side ready.
+            await (_decoding ?? _prefilling).Opened.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
+            await _prefilling.Opened.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
             int reused = _prefilling.ReusedTokenCount;
             served.Update(report => report with { ReusedPromptTokenCount = reused });
+            begunAt = prefill.PrefillRate.Begun();
             prefill.Start(_prefilling);
             await _prefilling.Sampled.WaitToReadAsync(cancellationToken).ConfigureAwait(false);
             completed = _prefilling.Sampled.TryRead(out _first);
         }
         finally
         {
-            prefill.PrefillRate.Done(newTokens, queuedAt, completed);
+            prefill.PrefillRate.Done(newTokens, begunAt, completed);
         }
 
         prefill.Consumed(_prefilling!);
@@ -156,9 +162,7 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
         TraceParent = served.TraceParent,
     };
 
-    private static async Task<ReplicaSequence> OpenAsync(Replica replica, SequenceStart start, CancellationToken cancellationToken)
-    {
-        int blocks = await replica.Admission.AcquireAsync(start.CapacityTokenCount, cancellationToken).ConfigureAwait(false);
-        return await replica.OpenAsync(start, blocks, cancellationToken).ConfigureAwait(false);
-    }
+    /// <summary>Waits for room, then tells the stages.</summary>
+    private static async Task<ReplicaSequence> OpenAsync(Replica replica, SequenceStart start, CancellationToken cancellationToken) =>
+        replica.Open(start, await replica.Admission.AcquireAsync(start.CapacityTokenCount, cancellationToken).ConfigureAwait(false));
 }

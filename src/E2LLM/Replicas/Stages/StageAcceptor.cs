@@ -11,6 +11,7 @@ namespace E2LLM.Replicas.Stages;
 /// </summary>
 internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
 {
+    private readonly QueuedSteps _queued = new();
     private HelloMessage? _hello;
     private StageSession? _session;
     private KvReceiver? _keysValues;
@@ -129,11 +130,13 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
         {
             case FrameKind.SequenceOpen:
                 SequenceOpenMessage open = SequenceOpenMessage.Read(frame);
-                Post(frame, () => session.Open(open));
+                Post(frame, () => session.Open(open), ahead: true);
                 break;
             case FrameKind.SequenceClose:
                 SequenceCloseMessage close = SequenceCloseMessage.Read(frame);
-                Post(frame, () => session.Close(close));
+
+                // A sequence that is through is forgotten at once, so that one that is opened next finds what it left; one with steps under way after them.
+                Post(frame, () => session.Close(close), ahead: !_queued.Any(close.Sequence));
                 break;
             default:
                 throw new KvTransferException("kind", frame.Offset + 6, $"A frame of kind {frame.Kind} is not expected here.");
@@ -145,15 +148,25 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
         StepMessage step = StepMessage.Read(frame, bytesPerToken, host.Executor.MaxBatchTokenCount);
         byte[] payload = ArrayPool<byte>.Shared.Rent((int)frame.Payload.Length);
         frame.Payload.CopyTo(payload);
-        Post(frame, () => session.Step(step, payload, host.Stopping));
+        _queued.Came(step);
+        Post(
+            frame,
+            () =>
+            {
+                session.Step(step, payload, host.Stopping);
+                _queued.Left(step);
+            },
+            ahead: false);
     }
 
-    /// <summary>Has the stage loop do what a frame asks for.</summary>
-    private void Post(in Frame frame, Action work)
+    /// <summary>Has the stage loop do what a frame asks for, in its turn or ahead of what waits.</summary>
+    private void Post(in Frame frame, Action work, bool ahead)
     {
         long bytes = frame.TotalBytes;
         _backlog.Add(bytes);
-        host.Loop.Post(() =>
+        _ = ahead ? host.Loop.PostAhead(Counted) : host.Loop.Post(Counted);
+
+        void Counted()
         {
             try
             {
@@ -163,7 +176,7 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
             {
                 _backlog.Done(bytes);
             }
-        });
+        }
     }
 
     private void Attach(StageSession session, AttachMessage attach)

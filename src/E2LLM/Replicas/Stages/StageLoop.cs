@@ -3,12 +3,14 @@ using System.Collections.Concurrent;
 namespace E2LLM.Replicas.Stages;
 
 /// <summary>
-/// The one thread on which a stage computes: work is done in the order it was posted, and everything that sequences and sessions hold is
-/// touched only here. A thread of its own, so that long computations never starve the thread pool that moves bytes and beats.
+/// The one thread on which a stage computes: everything that sequences and sessions hold is touched only here. Work is done in the order it was posted; what takes
+/// no time and must not wait for computations (opening a sequence, say) goes ahead of all that has not begun, in an order of its own. A thread of its own, so that long
+/// computations never starve the thread pool that moves bytes and beats.
 /// </summary>
 internal sealed class StageLoop : IDisposable
 {
     private readonly BlockingCollection<Action> _work = [];
+    private readonly ConcurrentQueue<Action> _ahead = new();
     private readonly Thread _thread;
     private readonly Action<Exception> _onFault;
     private int _queueLength;
@@ -43,6 +45,16 @@ internal sealed class StageLoop : IDisposable
         }
     }
 
+    /// <summary>Posts work, which must not throw, ahead of all work that <see cref="Post"/> took and that has not begun; behind what was posted so before.</summary>
+    /// <returns>False where the loop has ended.</returns>
+    public bool PostAhead(Action work)
+    {
+        _ahead.Enqueue(work);
+
+        // The turn that wakes the thread; the work is done before whatever comes next there.
+        return Post(static () => { });
+    }
+
     /// <summary>Does what was posted, then ends the thread.</summary>
     public void Dispose()
     {
@@ -66,18 +78,25 @@ internal sealed class StageLoop : IDisposable
     {
         foreach (Action work in _work.GetConsumingEnumerable())
         {
-            try
+            while (_ahead.TryDequeue(out Action? first))
             {
-                work();
+                Do(first);
             }
-            catch (Exception error)
-            {
-                _onFault(error);
-            }
-            finally
-            {
-                Interlocked.Decrement(ref _queueLength);
-            }
+
+            Do(work);
+            Interlocked.Decrement(ref _queueLength);
+        }
+    }
+
+    private void Do(Action work)
+    {
+        try
+        {
+            work();
+        }
+        catch (Exception error)
+        {
+            _onFault(error);
         }
     }
 }
