@@ -19,6 +19,9 @@ public readonly record struct DecodePoint(int Batch, int ContextTokens, double S
 /// </summary>
 public sealed record MeasuredProfile
 {
+    // Points whose copy for one look-up needs no memory of the heap: a simulation looks up with every pass.
+    private const int MostOnStack = 64;
+
     /// <summary>Which model and tensor type were measured; free text, compared with <see cref="ModelCost.Name"/> for a warning only.</summary>
     public string ModelIdentity { get; init; } = "";
 
@@ -34,13 +37,28 @@ public sealed record MeasuredProfile
     /// <summary>Seconds of final norm and head for one step.</summary>
     public double HeadSeconds { get; init; }
 
-    /// <summary>Seconds of the token embedding of one step or chunk.</summary>
+    /// <summary>Seconds of the token embedding of the largest chunk of <see cref="Prefill"/>; other numbers of tokens take their share.</summary>
     public double EmbeddingSeconds { get; init; }
+
+    /// <summary>Tokens that <see cref="EmbeddingSeconds"/> are for.</summary>
+    internal int LargestChunkTokens
+    {
+        get
+        {
+            int largest = 1;
+            for (int i = 0; i < Prefill.Count; i++)
+            {
+                largest = Math.Max(largest, Prefill[i].ChunkTokens);
+            }
+
+            return largest;
+        }
+    }
 
     /// <summary>Seconds of one layer for a chunk of <paramref name="chunkTokens"/> after <paramref name="contextTokens"/> cached tokens.</summary>
     public double PrefillSeconds(double chunkTokens, double contextTokens)
     {
-        Span<(double Context, double Size, double Seconds)> points = new (double, double, double)[Prefill.Count];
+        Span<(double Context, double Size, double Seconds)> points = Prefill.Count <= MostOnStack ? stackalloc (double, double, double)[Prefill.Count] : new (double, double, double)[Prefill.Count];
         for (int i = 0; i < points.Length; i++)
         {
             points[i] = (Prefill[i].ContextTokens, Prefill[i].ChunkTokens, Prefill[i].SecondsPerLayer);
@@ -52,7 +70,7 @@ public sealed record MeasuredProfile
     /// <summary>Seconds of one layer for a step of <paramref name="batch"/> sequences with <paramref name="contextTokens"/> cached tokens each.</summary>
     public double DecodeSeconds(double batch, double contextTokens)
     {
-        Span<(double Context, double Size, double Seconds)> points = new (double, double, double)[Decode.Count];
+        Span<(double Context, double Size, double Seconds)> points = Decode.Count <= MostOnStack ? stackalloc (double, double, double)[Decode.Count] : new (double, double, double)[Decode.Count];
         for (int i = 0; i < points.Length; i++)
         {
             points[i] = (Decode[i].ContextTokens, Decode[i].Batch, Decode[i].SecondsPerLayer);
@@ -64,7 +82,7 @@ public sealed record MeasuredProfile
     // Piecewise linear in size for each measured context, then piecewise linear in context. The points need not form a grid.
     private static double Interpolate(Span<(double Context, double Size, double Seconds)> points, double context, double size)
     {
-        points.Sort((x, y) => x.Context != y.Context ? x.Context.CompareTo(y.Context) : x.Size.CompareTo(y.Size));
+        points.Sort(static (x, y) => x.Context != y.Context ? x.Context.CompareTo(y.Context) : x.Size.CompareTo(y.Size));
         double previousContext = double.NaN, previousValue = 0, olderContext = double.NaN, olderValue = 0;
         for (int start = 0; start < points.Length;)
         {

@@ -47,9 +47,9 @@ internal static class StageCost
         ? profile.HeadSeconds
         : Math.Max(rows * model.HeadFlopsPerRow / device.ComputeFlopsPerSecond, model.HeadBytes / device.MemoryBytesPerSecond);
 
-    /// <summary>Seconds of the embedding of <paramref name="rows"/> tokens: the bytes of those rows of the matrix.</summary>
+    /// <summary>Seconds of the embedding of <paramref name="rows"/> tokens: the bytes of those rows of the matrix, or their share of what was measured for the largest chunk.</summary>
     public static double EmbeddingSeconds(DeviceProfile device, ModelCost model, double rows) => device.Profile is { } profile
-        ? profile.EmbeddingSeconds
+        ? profile.EmbeddingSeconds * rows / profile.LargestChunkTokens
         : rows * ((double)model.EmbeddingBytes / model.VocabularySize) / device.MemoryBytesPerSecond;
 
     /// <summary>

@@ -27,7 +27,7 @@ public static class DeviceProfiler
     /// A device with its measured profile. Seconds are medians; a pass that is larger in tokens (or sequences) and context is never reported as faster than a smaller
     /// one. The error is the median over all points of the robust relative spread of the repetitions. Compute speed is the best of the prefill points, memory speed the best
     /// of the decode points with the fewest sequences, both by the operations and bytes that <see cref="StageCost"/> counts. <c>headSeconds</c> is for one row;
-    /// <c>embeddingSeconds</c> for the largest chunk, an upper bound for steps.
+    /// <c>embeddingSeconds</c> for the largest chunk, of which other numbers of tokens take their share.
     /// </returns>
     /// <exception cref="ArgumentException">The executor has no layers, embedding or head, is of another model than <paramref name="model"/>, or no point fits its KV pool; an option is out of range.</exception>
     /// <exception cref="OperationCanceledException">Cancelled; the executor can be used on.</exception>

@@ -152,5 +152,8 @@ public sealed class CostModelTests
         };
         Assert.Equal(0.5 + 7 + 7 + 2 + 1, StageCost.PrefillSeconds(measured, Tiny, new LayerRange(0, 2), true, true, 10, 0), 12);
         Assert.Equal(0.5 + 3, StageCost.DecodeSeconds(measured, Tiny, new LayerRange(0, 1), false, false, 1, 50), 12);
+
+        // The embedding was measured for ten tokens: one token takes a tenth of it.
+        Assert.Equal(0.5 + 3 + 0.1, StageCost.DecodeSeconds(measured, Tiny, new LayerRange(0, 1), true, false, 1, 50), 12);
     }
 }
