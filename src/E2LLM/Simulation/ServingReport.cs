@@ -80,8 +80,12 @@ public sealed record ServingReport
     /// <summary>Plans made during the run.</summary>
     public int ReplanCount { get; init; }
 
-    /// <summary>Every request, in the order of arrival.</summary>
+    /// <summary>Every request, in the order of arrival; none in a report that was read from JSON, which has the summaries only.</summary>
     public required IReadOnlyList<CompletedRequest> Requests { get; init; }
+
+    /// <summary>Reads a simulation report (<c>e2llm simulate --json</c>). What the format does not have stays at its default.</summary>
+    /// <exception cref="DescriptionFormatException">The text is not a simulation report.</exception>
+    public static ServingReport Parse(string json) => ServingReportJson.Read(json);
 
     /// <summary>Writes the JSON format of simulation reports, indented.</summary>
     public string ToJson() => ServingReportJson.Write(this);
