@@ -74,6 +74,19 @@ public class ClusterSimulatorTests
     }
 
     [Fact]
+    public void Waiting_WhereAFastPrefillReplicaIsLentToDecode_IsNeverNegative()
+    {
+        // The one decode slot is slow: the pool keeps most sequences where their prompts were computed, which is the best route of this plan.
+        DeploymentPlan plan = SmallDeployment.Plan(SmallDeployment.Replica("p", ReplicaRole.Prefill, 0, ("a", 0, 8)), SmallDeployment.Replica("d", ReplicaRole.Decode, 1, ("d", 0, 8)));
+        SimulatedRequest[] requests = [.. Enumerable.Range(0, 60).Select(i => new SimulatedRequest(0.5 * i, 300, 100))];
+
+        ServingReport report = ClusterSimulator.Run(plan, SmallDeployment.Cluster, SmallDeployment.Model, requests, new SimulationOptions { Router = RouterKind.MixedPool });
+
+        Assert.Contains(report.Requests, r => r.DecodeReplica == 0);
+        Assert.All(report.Requests, r => Assert.True(r.EndSeconds - r.Request.ArrivalSeconds >= report.MeanServiceSeconds - 1e-9));
+    }
+
+    [Fact]
     public void Run_WithTheSameSeed_WritesTheSameBytes()
     {
         var options = new SimulationOptions { Seed = 9, Router = RouterKind.PowerOfTwo };

@@ -48,8 +48,11 @@ internal sealed class SoloService(
     {
         ReplicaModel source = replicas[from], target = replicas[to];
         int whole = KvMemory.RoundUp(promptTokens + outputTokens);
-        return source.ServesPrefill && source.CanHold(KvMemory.RoundUp(Math.Max(1, promptTokens)))
-            && (outputTokens <= 1 ? from == to : target.ServesDecode && target.CanHold(whole) && (from == to || source.Role == ReplicaRole.Prefill || target.Role == ReplicaRole.Decode));
+
+        // A pool that lends replicas to the other phase has routes that the roles alone do not show.
+        bool lends = options.Router == RouterKind.MixedPool;
+        return (source.ServesPrefill || lends) && source.CanHold(KvMemory.RoundUp(Math.Max(1, promptTokens)))
+            && (outputTokens <= 1 ? from == to : (target.ServesDecode || (lends && from == to)) && target.CanHold(whole) && (from == to || source.Role == ReplicaRole.Prefill || target.Role == ReplicaRole.Decode));
     }
 
     private SoloTimes Times(int from, int to, int promptTokens, int outputTokens)
@@ -60,6 +63,7 @@ internal sealed class SoloService(
         {
             var sink = new FirstSink();
             var simulation = new ServingSimulation(replicas, new FairShareNetwork(network), geometry, _options, sink, route: (from, to));
+            simulation.Replicas[from].IsLent = !replicas[from].ServesPrefill || (from == to && !replicas[to].ServesDecode);
             simulation.Run([new SimulatedRequest(0, promptTokens, phases)]);
             start = sink.Result is { } done
                 ? new SoloStart(done.FirstTokenSeconds, done.KvReadySeconds, done.EndSeconds)
