@@ -10,6 +10,11 @@ internal sealed class ReplicaState
 {
     private readonly double[] _freeAt;
 
+    // Begin and end of the passes that may not be through yet, [stage, number modulo _recent]: no more than there are lanes.
+    private readonly double[] _passStart, _passEnd;
+    private readonly int _recent;
+    private int _passCount;
+
     public ReplicaState(int index, ReplicaModel model, SimulationOptions options, FairShareNetwork network)
     {
         Index = index;
@@ -23,6 +28,9 @@ internal sealed class ReplicaState
         BusySeconds = new double[stages];
         int lanes = options.LaneCount > 0 ? options.LaneCount : stages > 1 && !model.ServesDecode ? stages + 1 : stages;
         Lanes = [.. Enumerable.Range(0, lanes).Select(_ => new Lane())];
+        _recent = lanes + 1;
+        _passStart = new double[stages * _recent];
+        _passEnd = new double[stages * _recent];
     }
 
     public int Index { get; }
@@ -51,6 +59,9 @@ internal sealed class ReplicaState
 
     /// <summary>Done prompts of other replicas that wait for KV memory here.</summary>
     public LinkedList<RequestState> WaitingForMemory { get; } = new();
+
+    /// <summary>Requests that are not opened before a sequence here has ended, with the epoch in which they came.</summary>
+    public Queue<(RequestState Request, int Epoch)> WaitingForSlot { get; } = new();
 
     /// <summary>Sequences with their KV cache here that wait for a slot.</summary>
     public LinkedList<RequestState> Ready { get; } = new();
@@ -108,6 +119,8 @@ internal sealed class ReplicaState
             double start = Math.Max(time, _freeAt[i]);
             StageStart[i] = start;
             StageEnd[i] = _freeAt[i] = time = start + seconds;
+            int number = (i * _recent) + (_passCount % _recent);
+            (_passStart[number], _passEnd[number]) = (start, time);
             BusySeconds[i] += seconds;
             if (i + 1 < stages.Count)
             {
@@ -115,17 +128,28 @@ internal sealed class ReplicaState
             }
         }
 
+        _passCount++;
+
         // The sampled tokens go back to the stage that embeds them.
         return stages.Count > 1 && decodeCount > 0 ? time + Network.DelaySeconds(stages[^1].Device, stages[0].Device) : time;
     }
 
-    /// <summary>When a message without work that enters now has passed all stages, first come first served behind the passes that are ahead of it.</summary>
+    /// <summary>When a message without work that enters now has passed all stages: at each it waits for the pass that runs, not for those that wait.</summary>
     public double MessageThrough(double now)
     {
         double time = now;
         for (int i = 0; i < _freeAt.Length; i++)
         {
-            time = Math.Max(time, _freeAt[i]) + (i + 1 < _freeAt.Length ? Network.DelaySeconds(Model.Stages[i].Device, Model.Stages[i + 1].Device) : 0);
+            double entered = time;
+            for (int k = i * _recent; k < (i + 1) * _recent; k++)
+            {
+                if (_passStart[k] <= entered && _passEnd[k] > time)
+                {
+                    time = _passEnd[k];
+                }
+            }
+
+            time += i + 1 < _freeAt.Length ? Network.DelaySeconds(Model.Stages[i].Device, Model.Stages[i + 1].Device) : 0;
         }
 
         return time;
@@ -145,10 +169,12 @@ internal sealed class ReplicaState
 
         PrefillQueue.Clear();
         WaitingForMemory.Clear();
+        WaitingForSlot.Clear();
         Ready.Clear();
         PartialPrompt = null;
         DecodingCount = PendingPrefills = 0;
         PendingPromptTokens = 0;
         Array.Fill(_freeAt, now);
+        Array.Fill(_passEnd, now);
     }
 }

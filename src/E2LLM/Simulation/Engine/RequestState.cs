@@ -47,7 +47,7 @@ internal sealed class RequestState(int slot)
 
     public int PendingFlows;
     public bool PrefillDone;
-    public double QueueKey;
+    public double QueueKey, QueuedAt;
 
     public double PrefillStart, FirstToken, KvReady, DecodeStart, LastToken, LongestGap;
 

@@ -233,6 +233,7 @@ internal sealed partial class ServingSimulation
             request.TargetPositions = 0;
             decode.PendingDecodes--;
             decode.PendingOutputTokens -= request.OutputTokens - request.GeneratedTokens;
+            SlotReleased(decode);
         }
     }
 

@@ -122,6 +122,13 @@ internal sealed partial class ServingSimulation
             bool targetLost = request.DecodeReplica >= 0 && !_replicas[request.DecodeReplica].IsUp;
             if (sourceLost || (targetLost && (opening || !cacheAtSource)))
             {
+                if (opening)
+                {
+                    // Counted, but in no queue of the replica yet.
+                    _replicas[request.PrefillReplica].PendingPromptTokens -= request.PrefillTokens;
+                    _replicas[request.PrefillReplica].PendingPrefills--;
+                }
+
                 ForgetTarget(request);
                 _replicas[request.PrefillReplica].Memory.TryResize(request.SourcePositions, 0);
                 request.SourcePositions = 0;
@@ -175,6 +182,7 @@ internal sealed partial class ServingSimulation
             decode.PendingOutputTokens -= request.OutputTokens - request.GeneratedTokens;
             request.TargetPositions = 0;
             request.DecodeReplica = -1;
+            SlotReleased(decode);
         }
     }
 

@@ -1,7 +1,7 @@
 namespace E2LLM.Simulation.Engine;
 
-// As this library's own runtime does it (RouterKind.Dispatcher): before its prompt is queued a request is opened on the replica that will generate, then on the one that
-// reads the prompt. The message goes from stage to stage and waits at each behind the passes that are there already.
+// As this library's own runtime does it (RouterKind.Dispatcher): a request waits for a slot of the replica that will generate; then it is opened on that one and on the one that reads its
+// prompt at the same time. The message goes from stage to stage ahead of the passes that wait there, but behind the one that runs. When both replicas have it, the prompt is queued.
 internal sealed partial class ServingSimulation
 {
     private void Admit(RequestState request)
@@ -12,30 +12,52 @@ internal sealed partial class ServingSimulation
             return;
         }
 
+        request.Phase = RequestPhase.Opening;
+        CountPrompt(request);
         if (request.OutputTokens - request.GeneratedTokens > 1)
         {
             int choice = _router.ChooseDecode(request, withMemoryNow: false);
             SetDecodeReplica(request, choice < 0 ? request.PrefillReplica : choice);
+            ReplicaState decode = _replicas[request.DecodeReplica];
+            if (decode.PendingDecodes > decode.Model.DecodeSlots || decode.WaitingForSlot.Count > 0)
+            {
+                decode.WaitingForSlot.Enqueue((request, request.Epoch));
+                return;
+            }
         }
 
-        request.Phase = RequestPhase.Opening;
-        bool elsewhere = request.DecodeReplica >= 0 && request.DecodeReplica != request.PrefillReplica;
-        _calendar.Schedule(elsewhere ? _replicas[request.DecodeReplica].MessageThrough(Now) : Now, OpenedForDecode, request.Slot, request.Epoch);
+        Open(request);
     }
 
-    private void OpenPrefill(RequestState request, int epoch)
+    private void Open(RequestState request)
     {
-        if (request.Epoch == epoch)
+        double opened = _replicas[request.PrefillReplica].MessageThrough(Now);
+        if (request.DecodeReplica >= 0 && request.DecodeReplica != request.PrefillReplica)
         {
-            _calendar.Schedule(_replicas[request.PrefillReplica].MessageThrough(Now), OpenedForPrefill, request.Slot, epoch);
+            opened = Math.Max(opened, _replicas[request.DecodeReplica].MessageThrough(Now));
         }
+
+        _calendar.Schedule(opened, OpenedOnReplicas, request.Slot, request.Epoch);
     }
 
     private void Opened(RequestState request, int epoch)
     {
         if (request.Epoch == epoch)
         {
-            EnqueuePrefill(request);
+            JoinPrefillQueue(request);
+        }
+    }
+
+    // A sequence has left its slot to the first that waits for one.
+    private void SlotReleased(ReplicaState decode)
+    {
+        while (decode.WaitingForSlot.Count > 0 && decode.PendingDecodes - decode.WaitingForSlot.Count < decode.Model.DecodeSlots)
+        {
+            (RequestState request, int epoch) = decode.WaitingForSlot.Dequeue();
+            if (request.Epoch == epoch)
+            {
+                Open(request);
+            }
         }
     }
 }

@@ -5,12 +5,24 @@ internal sealed partial class ServingSimulation
 {
     private void EnqueuePrefill(RequestState request)
     {
+        CountPrompt(request);
+        JoinPrefillQueue(request);
+    }
+
+    private void CountPrompt(RequestState request)
+    {
         ReplicaState replica = _replicas[request.PrefillReplica];
-        request.Phase = RequestPhase.QueuedForPrefill;
-        request.QueueKey = request.ArrivalSeconds + (_options.LengthWeight * request.PrefillTokens / replica.Model.PrefillTokensPerSecond);
-        replica.PrefillQueue.Enqueue(request, (request.QueueKey, request.Id));
         replica.PendingPromptTokens += request.PrefillTokens;
         replica.PendingPrefills++;
+    }
+
+    private void JoinPrefillQueue(RequestState request)
+    {
+        ReplicaState replica = _replicas[request.PrefillReplica];
+        request.Phase = RequestPhase.QueuedForPrefill;
+        request.QueuedAt = Now;
+        request.QueueKey = request.ArrivalSeconds + (_options.LengthWeight * request.PrefillTokens / replica.Model.PrefillTokensPerSecond);
+        replica.PrefillQueue.Enqueue(request, (request.QueueKey, request.Id));
         Kick(replica);
     }
 
@@ -147,6 +159,7 @@ internal sealed partial class ServingSimulation
     {
         replica.PendingPrefills--;
         request.PrefillDone = true;
+        _router.PromptRead(replica, request, Now);
         if (request.OutputTokens > 0)
         {
             EmitToken(request);

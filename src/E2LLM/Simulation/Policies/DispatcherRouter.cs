@@ -3,22 +3,82 @@ using E2LLM.Simulation.Engine;
 namespace E2LLM.Simulation.Policies;
 
 /// <summary>
-/// What this library's own dispatcher does: both replicas when the request comes; for the prompt the replica that would be through soonest, <c>(tokens ahead + own) / rate</c>; for generation the
-/// one with the fewest planned seconds per token of each sequence, <c>(sequences + 1) / rate</c>, of those with a slot and memory now if there is one.
+/// What this library's own dispatcher does: both replicas when the request comes; for the prompt the replica that would be through soonest, <c>(tokens ahead + own) / rate</c>, the rate as planned
+/// first and then as measured; for generation the one with the fewest planned seconds per token of each sequence, <c>(sequences + 1) / rate</c>, of those with a slot and memory now if there is one.
 /// </summary>
 internal sealed class DispatcherRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove) : RequestRouter(replicas, canMove)
 {
+    private readonly List<MeasuredPrefillRate> _rates = [];
+
     /// <inheritdoc/>
     public override int ChooseDecode(RequestState request, bool withMemoryNow)
     {
         int whole = KvMemory.RoundUp(request.PromptTokens + request.OutputTokens);
-        int roomy = Best(request, r => r.AcceptsDecode && r.PendingDecodes < r.Model.DecodeSlots && r.WaitingForMemory.Count == 0 && r.Memory.Fits(0, whole), DecodeKey);
-        return roomy >= 0 ? roomy : Best(request, r => r.AcceptsDecode && r.Model.CanHold(whole), DecodeKey);
+        int roomy = BestDecode(request, whole, roomNow: true);
+        return roomy >= 0 ? roomy : BestDecode(request, whole, roomNow: false);
     }
 
     /// <inheritdoc/>
-    protected override double PrefillKey(ReplicaState replica, RequestState request) => WaitEstimate.PrefillSeconds(replica, request);
+    public override void PromptRead(ReplicaState replica, RequestState request, double now) => RateOf(replica).Done(request.PrefillTokens, request.QueuedAt, now);
+
+    /// <inheritdoc/>
+    protected override double PrefillKey(ReplicaState replica, RequestState request) =>
+        (replica.PendingPromptTokens + request.PrefillTokens) * RateOf(replica).SecondsPerToken;
 
     /// <inheritdoc/>
     protected override double DecodeKey(ReplicaState replica, RequestState request) => (replica.PendingDecodes + 1) / replica.Model.DecodeTokensPerSecond;
+
+    private int BestDecode(RequestState request, int whole, bool roomNow)
+    {
+        int best = -1;
+        double least = double.PositiveInfinity;
+        for (int i = 0; i < Replicas.Count; i++)
+        {
+            ReplicaState r = Replicas[i];
+            bool fits = roomNow ? r.PendingDecodes < r.Model.DecodeSlots && r.WaitingForMemory.Count == 0 && r.Memory.Fits(0, whole) : r.Model.CanHold(whole);
+            if (fits && r.AcceptsDecode && DecodeKey(r, request) is var value && value < least)
+            {
+                (best, least) = (i, value);
+            }
+        }
+
+        return best;
+    }
+
+    // A new plan brings new replicas in mid-run.
+    private MeasuredPrefillRate RateOf(ReplicaState replica)
+    {
+        while (_rates.Count <= replica.Index)
+        {
+            _rates.Add(new MeasuredPrefillRate(Replicas[_rates.Count].Model.PrefillTokensPerSecond));
+        }
+
+        return _rates[replica.Index];
+    }
+}
+
+/// <summary>
+/// The rate of a replica as <c>Replicas</c> measures it: only prompts that followed another at once tell it, each by a fifth; those that were read in the same step count as one.
+/// </summary>
+internal sealed class MeasuredPrefillRate(double plannedTokensPerSecond)
+{
+    private const double Memory = 0.8, TogetherFraction = 0.1;
+    private double _tokens = plannedTokensPerSecond, _seconds = 1, _lastDone;
+    private bool _lastTold;
+
+    public double SecondsPerToken => _seconds / _tokens;
+
+    public void Done(int tokens, double begunAt, double now)
+    {
+        bool followed = _lastDone > begunAt;
+        double seconds = now - Math.Max(begunAt, _lastDone);
+        bool together = followed && seconds * _tokens < TogetherFraction * tokens * _seconds;
+        _lastDone = now;
+        _lastTold = together ? _lastTold : followed;
+        if (_lastTold)
+        {
+            double kept = together ? 1 : Memory;
+            (_tokens, _seconds) = ((kept * _tokens) + tokens, (kept * _seconds) + seconds);
+        }
+    }
 }

@@ -22,7 +22,7 @@ internal sealed class MixedPoolRouter(IReadOnlyList<ReplicaState> replicas, Func
         ReplicaState prompt = Replicas[request.PrefillReplica];
         if (prompt.HasPromptWork && prompt.PendingPromptTokens + request.PrefillTokens > promptTokenLimit)
         {
-            int lent = Best(request, r => r.IsUp && r.Model.Role == ReplicaRole.Decode && !r.IsLent && CanHoldPrompt(r, request), PrefillKey);
+            int lent = BestPrefill(request, static r => r.IsUp && r.Model.Role == ReplicaRole.Decode && !r.IsLent);
             if (lent >= 0 && PrefillKey(Replicas[lent], request) < PrefillKey(prompt, request))
             {
                 Replicas[lent].IsLent = true;

@@ -3,7 +3,7 @@ using E2LLM.Simulation.Engine;
 
 namespace E2LLM.Simulation.Policies;
 
-/// <summary>Chooses the replicas of a request. One instance per run; not thread-safe.</summary>
+/// <summary>Chooses the replicas of a request. One instance per run; allocates nothing per request; not thread-safe.</summary>
 internal abstract class RequestRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove)
 {
     /// <summary>The replicas, new ones of a new plan included.</summary>
@@ -26,12 +26,12 @@ internal abstract class RequestRouter(IReadOnlyList<ReplicaState> replicas, Func
     /// <summary>Sets the request's prefill replica (and its decode replica, where the policy chooses both at once); false where it has to wait.</summary>
     public virtual bool TryRoute(RequestState request)
     {
-        request.PrefillReplica = Best(request, r => r.AcceptsPrefill && CanHoldPrompt(r, request), PrefillKey);
+        request.PrefillReplica = BestPrefill(request, static r => r.AcceptsPrefill);
 
         // No prefill replica is up: one that only decodes can pass over prompts too.
-        if (request.PrefillReplica < 0 && !Replicas.Any(r => r.AcceptsPrefill))
+        if (request.PrefillReplica < 0 && !Replicas.Any(static r => r.AcceptsPrefill))
         {
-            request.PrefillReplica = Best(request, r => r.IsUp && CanHoldPrompt(r, request), PrefillKey);
+            request.PrefillReplica = BestPrefill(request, static r => r.IsUp);
         }
 
         return request.PrefillReplica >= 0;
@@ -42,11 +42,24 @@ internal abstract class RequestRouter(IReadOnlyList<ReplicaState> replicas, Func
     {
         int whole = KvMemory.RoundUp(request.PromptTokens + request.OutputTokens);
         bool fromMixed = Replicas[request.PrefillReplica].Model.Role == ReplicaRole.Mixed;
-        return Best(
-            request,
-            r => r.AcceptsDecode && MayDecode(r, request.PrefillReplica, fromMixed) && canMove(request.PrefillReplica, r.Index) && r.Model.CanHold(whole)
-                && (!withMemoryNow || (r.WaitingForMemory.Count == 0 && r.Memory.Fits(0, whole))),
-            DecodeKey);
+        int best = -1;
+        double least = double.PositiveInfinity;
+        for (int i = 0; i < Replicas.Count; i++)
+        {
+            ReplicaState r = Replicas[i];
+            if (r.AcceptsDecode && MayDecode(r, request.PrefillReplica, fromMixed) && canMove(request.PrefillReplica, r.Index) && r.Model.CanHold(whole)
+                && (!withMemoryNow || (r.WaitingForMemory.Count == 0 && r.Memory.Fits(0, whole))) && DecodeKey(r, request) is var value && value < least)
+            {
+                (best, least) = (i, value);
+            }
+        }
+
+        return best;
+    }
+
+    /// <summary>A prompt has been read.</summary>
+    public virtual void PromptRead(ReplicaState replica, RequestState request, double now)
+    {
     }
 
     /// <summary>A replica has no prompt left.</summary>
@@ -64,15 +77,15 @@ internal abstract class RequestRouter(IReadOnlyList<ReplicaState> replicas, Func
     /// <summary>What a decode replica is judged by, smallest first.</summary>
     protected abstract double DecodeKey(ReplicaState replica, RequestState request);
 
-    /// <summary>The replica with the smallest key among those that qualify, the first of equals; -1 where none does.</summary>
-    protected int Best(RequestState request, Func<ReplicaState, bool> qualifies, Func<ReplicaState, RequestState, double> key)
+    /// <summary>The replica with the smallest prefill key among those that qualify and can hold the prompt, the first of equals; -1 where none does.</summary>
+    protected int BestPrefill(RequestState request, Func<ReplicaState, bool> qualifies)
     {
         int best = -1;
         double least = double.PositiveInfinity;
         for (int i = 0; i < Replicas.Count; i++)
         {
             ReplicaState replica = Replicas[i];
-            if (qualifies(replica) && key(replica, request) is var value && value < least)
+            if (qualifies(replica) && CanHoldPrompt(replica, request) && PrefillKey(replica, request) is var value && value < least)
             {
                 (best, least) = (i, value);
             }

@@ -35,14 +35,14 @@ internal sealed class PowerOfTwoRouter(IReadOnlyList<ReplicaState> replicas, Fun
     /// <inheritdoc/>
     public override bool TryRoute(RequestState request)
     {
-        Draw(r => r.AcceptsPrefill);
+        Draw(static r => r.AcceptsPrefill);
         return base.TryRoute(request);
     }
 
     /// <inheritdoc/>
     public override int ChooseDecode(RequestState request, bool withMemoryNow)
     {
-        Draw(r => r.AcceptsDecode);
+        Draw(static r => r.AcceptsDecode);
         return base.ChooseDecode(request, withMemoryNow);
     }
 
@@ -55,7 +55,14 @@ internal sealed class PowerOfTwoRouter(IReadOnlyList<ReplicaState> replicas, Fun
     private void Draw(Func<ReplicaState, bool> qualifies)
     {
         _candidates.Clear();
-        _candidates.AddRange(Replicas.Where(qualifies).Select(r => r.Index));
+        for (int i = 0; i < Replicas.Count; i++)
+        {
+            if (qualifies(Replicas[i]))
+            {
+                _candidates.Add(i);
+            }
+        }
+
         (_first, _second) = (-1, -1);
         if (_candidates.Count > 0)
         {
@@ -74,8 +81,7 @@ internal sealed class CentralQueueRouter(IReadOnlyList<ReplicaState> replicas, F
     /// <inheritdoc/>
     public override bool TryRoute(RequestState request)
     {
-        request.PrefillReplica = Best(
-            request, r => r.AcceptsPrefill && !r.HasPromptWork && r.Lanes.Any(l => !l.InFlight) && CanHoldPrompt(r, request), PrefillKey);
+        request.PrefillReplica = BestPrefill(request, static r => r.AcceptsPrefill && !r.HasPromptWork && Array.Exists(r.Lanes, static l => !l.InFlight));
         return request.PrefillReplica >= 0;
     }
 
