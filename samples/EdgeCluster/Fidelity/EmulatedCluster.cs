@@ -6,7 +6,7 @@ namespace E2LLM.Samples.EdgeCluster.Fidelity;
 internal static class EmulatedCluster
 {
     // The fastest device's slowdown: work of some ten microseconds becomes milliseconds, beside which what the host itself adds to a hop is small, and all devices together load a fraction of a core.
-    private const double LeastSlowdown = 40;
+    private const double LeastSlowdown = 50;
 
     // Half of the devices' unlikeness in memory speed, on a logarithmic scale: the slowest shall not make the run last.
     private const double Unlikeness = 0.5;

@@ -18,8 +18,12 @@ namespace E2LLM.Samples.EdgeCluster.Fidelity;
 /// </summary>
 internal static class FidelityRun
 {
-    private const int RequestCount = 160, WarmUpCount = 12, AloneCount = 2;
-    private const double LoadShare = 0.7;
+    private const int RequestCount = 100, WarmUpCount = 60, AloneCount = 2, SaturationCount = 400;
+    private const double LoadShare = 0.6, WarmUpSeconds = 0.3;
+
+    // A link whose own time is known, to tell the machine's time from it.
+    private const double EndlessBytesPerSecond = 1e10;
+    private static readonly TimeSpan Latency = TimeSpan.FromMilliseconds(1);
 
     // Longer than any request takes: simulated one by one.
     private const double AloneSeconds = 1000;
@@ -48,23 +52,22 @@ internal static class FidelityRun
 
             DeploymentPlan plan = planning.Plan;
             output.WriteLine(DeploymentPlanText.Draw(plan));
-            var profiles = new Dictionary<string, MeasuredProfile>();
-            foreach (StagePlan stage in plan.Replicas.SelectMany(replica => replica.Stages))
-            {
-                profiles[stage.Device] = await ProfileProgram.MeasureAsync(stage.Device, modelPath, stage.Layers, ct);
-            }
-
+            StagePlan[] stages = [.. plan.Replicas.SelectMany(replica => replica.Stages)];
+            MeasuredProfile[] measured = await Task.WhenAll(stages.Select(stage => ProfileProgram.MeasureAsync(stage.Device, modelPath, stage.Layers, ct)));
+            Dictionary<string, MeasuredProfile> profiles = stages.Zip(measured).ToDictionary(pair => pair.First.Device, pair => pair.Second);
             double hop = await HostSecondsOfARoundTripAsync(ct);
-            output.WriteLine(Text($"Profiled {profiles.Count} stages, each alone, median error {profiles.Values.Select(p => p.ErrorFraction).Order().ElementAt(profiles.Count / 2):P0}; loopback adds {hop * 1e3:F2} ms to a round trip."));
+            output.WriteLine(Text($"Profiled {profiles.Count} stages, median error {profiles.Values.Select(p => p.ErrorFraction).Order().ElementAt(profiles.Count / 2):P0}; this machine adds {hop * 1e3:F2} ms to a round trip."));
             Cluster emulated = EmulatedCluster.WithLatency(EmulatedCluster.WithProfiles(cluster, name => profiles.GetValueOrDefault(name), slowdowns), hop);
-            SimulatedRequest[] requests = Requests(LoadShare * plan.Predicted.RequestsPerSecond, (int)options.Seed);
             var policies = new SimulationOptions
             {
                 Router = RouterKind.Dispatcher, ChunkTokens = StageFleet.ChunkTokens, MixedChunkTokens = StageFleet.ChunkTokens, BootstrapCount = 0,
             };
+            SimulatedRequest[] atOnce = [.. Requests(1, SaturationCount, (int)options.Seed).Select(request => request with { ArrivalSeconds = 0 })];
+            double most = ClusterSimulator.Run(plan, emulated, model, atOnce, policies, cancellationToken: ct).RequestsPerSecond;
+            SimulatedRequest[] requests = Requests(LoadShare * most, RequestCount, (int)options.Seed);
             ServingReport predicted = ClusterSimulator.Run(plan, emulated, model, requests, policies, cancellationToken: ct);
             ServingReport predictedAlone = ClusterSimulator.Run(plan, emulated, model, [.. requests.Select((request, i) => request with { ArrivalSeconds = i * AloneSeconds })], policies, cancellationToken: ct);
-            output.WriteLine(Text($"{requests.Length} requests, Poisson, {LoadShare:P0} of the plan's capacity, over {requests[^1].ArrivalSeconds:F0} s. Predicted first, then measured."));
+            output.WriteLine(Text($"{requests.Length} requests, Poisson, {LoadShare:P0} of the {most:F2} requests/s that the simulated plan completes on these profiles, over {requests[^1].ArrivalSeconds:F0} s. Predicted first, then measured."));
             (IReadOnlyList<MeasuredRequest> alone, IReadOnlyList<MeasuredRequest> loaded, double cores) =
                 await MeasureAsync(plan, emulated, options, modelPath, requests, device => new Emulation(slowdowns[device], linksPath), ct);
             FidelityTable.Write(output, predicted, predictedAlone, alone, loaded, cores);
@@ -88,7 +91,7 @@ internal static class FidelityRun
         await using StageFleet fleet = await StageFleet.StartAsync(cluster, modelPath, freezing: null, ct, emulate);
         await using Dispatcher dispatcher = await Dispatcher.ConnectAsync(plan, identity, fleet.ConnectAsync, fleet.ReplicaOptions, cancellationToken: ct);
         var serving = new LoadedServing(dispatcher, identity.Shape.VocabularySize, (int)options.Seed);
-        await serving.RunAsync([.. Enumerable.Range(0, WarmUpCount).Select(i => new SimulatedRequest(i * 0.2, 64, 32))], ct);
+        await serving.RunAsync([.. Enumerable.Range(0, WarmUpCount).Select(i => new SimulatedRequest(i * WarmUpSeconds, 64, 12))], ct);
         IReadOnlyList<MeasuredRequest> alone = await serving.RunAloneAsync(Enumerable.Repeat(Lengths, AloneCount).SelectMany(lengths => lengths), ct);
         double before = fleet.ProcessorSeconds;
         long began = Stopwatch.GetTimestamp();
@@ -103,10 +106,10 @@ internal static class FidelityRun
         OutputTokens = LengthDistribution.Empirical([.. Lengths.Select(length => length.Output)]),
     };
 
-    private static SimulatedRequest[] Requests(double rate, int seed)
+    private static SimulatedRequest[] Requests(double rate, int count, int seed)
     {
         var random = new Random(seed);
-        var requests = new SimulatedRequest[RequestCount];
+        var requests = new SimulatedRequest[count];
         double time = 0;
         for (int i = 0; i < requests.Length; i++)
         {
@@ -118,16 +121,18 @@ internal static class FidelityRun
         return requests;
     }
 
-    // What sockets and thread switches of this machine take beside the emulated latency.
+    // What sockets, timers and thread switches of this machine take beside the latency that is emulated.
     private static async Task<double> HostSecondsOfARoundTripAsync(CancellationToken ct)
     {
         using TcpListener listener = Loopback.Listen(out int port);
         Task<Stream> connecting = Loopback.ConnectAsync(port, ct);
-        await using Stream other = await Loopback.AcceptAsync(listener, ct), own = await connecting;
+        await using Stream other = Paced(await Loopback.AcceptAsync(listener, ct)), own = Paced(await connecting);
         Task responding = LinkProfiler.RespondAsync(other, ct: ct);
         LinkProfile link = await LinkProfiler.MeasureAsync(own, new LinkProfilerOptions { RepeatCount = 101, TransferSeconds = 0.001 }, ct);
         await responding;
-        return link.ToResponder.RoundTripSeconds;
+        return Math.Max(0, link.ToResponder.RoundTripSeconds - (2 * Latency.TotalSeconds));
+
+        static PacedStream Paced(Stream stream) => new(stream, new Pace(EndlessBytesPerSecond), new Pace(EndlessBytesPerSecond), Latency);
     }
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);

@@ -9,7 +9,10 @@ using E2LLM.Weights;
 
 namespace E2LLM.Samples.EdgeCluster.Fidelity;
 
-/// <summary>Profiles a stage alone, in a process like the one that will serve it: its layers, with embedding and head, one thread, rests between passes as in a pipeline, and caches that other stages' work has passed through meanwhile.</summary>
+/// <summary>
+/// Profiles a stage by itself, in a process like the one that will serve it: its layers, with embedding and head, one thread, rests between passes as in a pipeline, and caches that other
+/// stages' work has passed through meanwhile. Processor time is measured, so that stages may be profiled side by side: that is how they will work.
+/// </summary>
 internal static class ProfileProgram
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(120);
@@ -23,11 +26,11 @@ internal static class ProfileProgram
         {
             Name = device,
             MemoryBytes = 1L << 30,
-            ChunkTokenCounts = [1, 16, StageFleet.ChunkTokens],
+            ChunkTokenCounts = [1, 16, 32, StageFleet.ChunkTokens],
             ContextTokenCounts = [0, 96],
-            BatchSizes = [1, 3, 8],
-            RepeatCount = 11,
-            RestSeconds = 0.005,
+            BatchSizes = [1, 2, 4, 8],
+            RepeatCount = 21,
+            RestSeconds = 0.02,
             TimeProvider = ThreadClock.Instance,
         };
         using GgufFile file = GgufFile.Open(modelPath);
