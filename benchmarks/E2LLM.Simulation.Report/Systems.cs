@@ -21,13 +21,22 @@ internal sealed partial class Systems(Cluster cluster, ModelCost model, Workload
 
     private const int PaperSlots = 16;
 
+    // Seconds that a prompt is put back for each second that it takes: short ones pass long ones that came up to so much earlier.
+    private const double LengthWeight = 4;
+
     private readonly PlanSpace _full = new(cluster, model, workload, new PlannerOptions { MaxStageCount = maxStages });
     private readonly PlanNeighbours _neighbours = new(new PlanningProblem(cluster, model, workload, new PlannerOptions { MaxStageCount = maxStages }));
 
     // All levers on: chunked prefill, caches pushed while prompts are computed, routing by the delay of all.
     public static readonly SimulationOptions AllLevers = new() { Router = RouterKind.LeastDelay, BootstrapCount = 0, Oversized = OversizedRequests.Drop };
 
-    private static readonly SimulationOptions[] Policies = [AllLevers, AllLevers with { Router = RouterKind.MixedPool }, AllLevers with { Router = RouterKind.JsqWait }];
+    // What the two systems that simulate their choice may run under; an order by length is a lever only where lengths differ.
+    private SimulationOptions[] Policies { get; } =
+    [
+        AllLevers, AllLevers with { Router = RouterKind.MixedPool }, AllLevers with { Router = RouterKind.JsqWait },
+        .. requests.All(r => r.PromptTokens == requests[0].PromptTokens) ? (SimulationOptions[])[] : [AllLevers with { LengthWeight = LengthWeight }],
+    ];
+
     private SystemUnderTest? _strong;
     private List<(SystemUnderTest System, double Waiting, double EndToEnd)>? _published;
 
