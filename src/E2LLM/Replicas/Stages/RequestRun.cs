@@ -97,6 +97,9 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
         {
             // Room to generate comes first: a prompt is read only when its keys and values have somewhere to go.
             _decoding = await OpenAsync(decode!, Start(remaining - 1) with { Imports = true, CapacityTokenCount = _promptCount + remaining, AdoptsPages = MovesParts, ComputesFirstLayer = ComputesFirstLayer }, cancellationToken).ConfigureAwait(false);
+
+            // Open there before the prompt's replica hears of it: that one is told what each stage holds already.
+            await _decoding.Opened.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
         }
 
         int newTokens = _promptCount - keptTokenCount;
@@ -110,8 +113,6 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
                 : Start(1) with { CapacityTokenCount = _promptCount, Targets = decode!.TargetsFor(_decoding!), ComputesFirstLayer = ComputesFirstLayer };
             _prefilling = await OpenAsync(prefill, start, cancellationToken).ConfigureAwait(false);
 
-            // Both replicas open it at the same time. Not a token is read before both have: keys and values must find the other side ready.
-            await (_decoding ?? _prefilling).Opened.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
             await _prefilling.Opened.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
             int reused = _prefilling.ReusedTokenCount;
             served.Update(report => report with { ReusedPromptTokenCount = reused });

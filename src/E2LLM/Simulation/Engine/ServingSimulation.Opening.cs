@@ -1,7 +1,7 @@
 namespace E2LLM.Simulation.Engine;
 
-// As this library's own runtime does it (RouterKind.Dispatcher): a request waits for a slot of the replica that will generate; then it is opened on that one and on the one that reads its
-// prompt at the same time. The message goes from stage to stage ahead of the passes that wait there, but behind the one that runs. When both replicas have it, the prompt is queued.
+// As this library's own runtime does it (RouterKind.Dispatcher): a request waits for a slot of the replica that will generate; then it is opened on that one, then on the one that reads its
+// prompt. The message goes from stage to stage ahead of the passes that wait there, but behind the one that runs. When both replicas have it, the prompt is queued.
 internal sealed partial class ServingSimulation
 {
     private void Admit(RequestState request)
@@ -31,12 +31,13 @@ internal sealed partial class ServingSimulation
 
     private void Open(RequestState request)
     {
-        double opened = _replicas[request.PrefillReplica].MessageThrough(Now);
+        double opened = Now;
         if (request.DecodeReplica >= 0 && request.DecodeReplica != request.PrefillReplica)
         {
-            opened = Math.Max(opened, _replicas[request.DecodeReplica].MessageThrough(Now));
+            opened = _replicas[request.DecodeReplica].MessageThrough(opened);
         }
 
+        opened = _replicas[request.PrefillReplica].MessageThrough(opened);
         _calendar.Schedule(opened, OpenedOnReplicas, request.Slot, request.Epoch);
     }
 
