@@ -181,10 +181,11 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
 
     private void Attach(StageSession session, AttachMessage attach)
     {
-        host.Loop.Post(() => session.UseCodec(attach.KvCodec));
+        // Ahead like an opening, so that one which follows at once finds the stage attached.
+        host.Loop.PostAhead(() => session.UseCodec(attach.KvCodec));
         if (attach.StageIndex == attach.StageCount - 1)
         {
-            host.Loop.Post(() => session.Attached(null));
+            host.Loop.PostAhead(() => session.Attached(null));
             return;
         }
 
@@ -197,7 +198,7 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
         {
             DialedPeer next = await host.DialAsync(
                 ConnectionPurpose.Chain, attach.NextPeer, session.Id, attach.NextRole, Unexpected, connection.Ended).ConfigureAwait(false);
-            host.Loop.Post(() => session.Attached(next.Connection));
+            host.Loop.PostAhead(() => session.Attached(next.Connection));
             await next.Connection.Completion.ConfigureAwait(false);
             host.LogEnd(next.Connection);
             session.Report(new FaultMessage(FaultCode.PeerLost, 0, attach.NextPeer, PeerLostException.Reasoning(next.Connection.Error)));
