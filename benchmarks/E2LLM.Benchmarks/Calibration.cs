@@ -9,6 +9,8 @@ namespace E2LLM.Benchmarks;
 internal static unsafe class Calibration
 {
     private const long ReadBytes = 256L << 20;
+    private const int NearBytes = 16 << 10;
+    private const int NearRounds = 50_000;
     private const int Rounds = 2_000_000;
 
     /// <summary>Bytes per second that some threads together read from memory, each from its own part.</summary>
@@ -20,6 +22,22 @@ internal static unsafe class Calibration
         double seconds = Clock.Seconds(5, () => OnEach(threads, thread => Read(memory + (thread * part), part))).Least;
         NativeMemory.AlignedFree(memory);
         return threads * part / seconds;
+    }
+
+    /// <summary>Bytes per second that one core reads from its first-level cache.</summary>
+    public static double NearReadBytesPerSecond()
+    {
+        byte* memory = (byte*)NativeMemory.AlignedAlloc(NearBytes, 64);
+        NativeMemory.Fill(memory, NearBytes, 1);
+        double seconds = Clock.Seconds(5, () =>
+        {
+            for (int round = 0; round < NearRounds; round++)
+            {
+                Read(memory, NearBytes);
+            }
+        }).Least;
+        NativeMemory.AlignedFree(memory);
+        return (double)NearBytes * NearRounds / seconds;
     }
 
     /// <summary>Float operations per second of independent fused multiply-adds (two per element).</summary>

@@ -13,9 +13,10 @@ internal sealed unsafe class ProductData : IDisposable
     {
         Bytes = PackedMatrix.MatrixBytes(type, rows, columns);
         Weights = Allocate(Bytes * copies);
-        for (int copy = 0; copy < copies; copy++)
+        Fill(type, rows, columns, Weights);
+        for (int copy = 1; copy < copies; copy++)
         {
-            Fill(type, rows, columns, Weights + (copy * Bytes));
+            Buffer.MemoryCopy(Weights, Weights + (copy * Bytes), Bytes, Bytes);
         }
 
         int count = tokens * columns;

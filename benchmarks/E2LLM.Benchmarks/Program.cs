@@ -1,11 +1,15 @@
 using System.Globalization;
 using E2LLM.Benchmarks;
+using E2LLM.Benchmarks.Kernels;
 using E2LLM.Benchmarks.KvTransfer;
 
-// Usage: E2LLM.Benchmarks kernels [TYPE,...] | paths [TYPE,...] | attention [TYPE,...] | rows | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]] | serve FILE.gguf | kv-transfer|kv-quality OUT.md TEXT MODEL.gguf... | kv-speed OUT.md MODEL.gguf...
+// Usage: E2LLM.Benchmarks bdn [--filter PATTERN] | kernels [TYPE,...] | paths [TYPE,...] | attention [TYPE,...] | rows | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]] | serve FILE.gguf | kv-transfer|kv-quality OUT.md TEXT MODEL.gguf... | kv-speed OUT.md MODEL.gguf...
 CultureInfo.DefaultThreadCurrentCulture = CultureInfo.InvariantCulture;
 switch (args)
 {
+    case ["bdn", .. var options]:
+        KernelSuite.Run(options);
+        return 0;
     case ["kernels", .. var types]:
         MatMulBenchmark.Run(types.SelectMany(list => list.Split(',')).Select(Enum.Parse<E2LLM.TensorType>).ToArray());
         return 0;
@@ -35,6 +39,6 @@ switch (args)
         ModelBenchmark.Run(path, numbers.ElementAtOrDefault(0) is > 0 and var t ? t : 1, numbers.ElementAtOrDefault(1) is > 0 and var p ? p : 128, numbers.ElementAtOrDefault(2) is > 0 and var g ? g : 32);
         return 0;
     default:
-        Console.Error.WriteLine("Usage: E2LLM.Benchmarks kernels [TYPE,...] | paths [TYPE,...] | attention [TYPE,...] | rows | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]] | serve FILE.gguf | kv-transfer|kv-quality OUT.md TEXT MODEL.gguf... | kv-speed OUT.md MODEL.gguf...");
+        Console.Error.WriteLine("Usage: E2LLM.Benchmarks bdn [--filter PATTERN] | kernels [TYPE,...] | paths [TYPE,...] | attention [TYPE,...] | rows | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]] | serve FILE.gguf | kv-transfer|kv-quality OUT.md TEXT MODEL.gguf... | kv-speed OUT.md MODEL.gguf...");
         return 2;
 }
