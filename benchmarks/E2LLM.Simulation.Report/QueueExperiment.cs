@@ -59,6 +59,7 @@ internal static class QueueExperiment
         {
             Name = $"server{i}",
             Role = ReplicaRole.Prefill,
+            Plan = new ReplicaPlan { Name = $"server{i}", Role = ReplicaRole.Prefill, Stages = [] },
             DecodeSlots = 1,
             HiddenStateBytes = 0,
             PrefillTokensPerSecond = TokenTimes.TokensPerSecond,

@@ -123,6 +123,14 @@ public sealed record ReplicaPlan
 
     /// <summary>What limits it.</summary>
     public PlanBottleneck Bottleneck { get; init; } = new() { Kind = "stage", At = "" };
+
+    /// <summary>
+    /// Seconds that a token of each of <paramref name="sequences"/> takes, as planned, by which dispatchers compare replicas. One that latency limits gives every sequence the same however many there
+    /// are, up to all slots; of others only the rate is known, and the time grows with their number.
+    /// </summary>
+    internal double DecodeSecondsPerToken(int sequences) => Bottleneck is { Kind: "latency", Seconds: > 0 }
+        ? Bottleneck.Seconds * Math.Max(1, sequences / (double)Math.Max(1, DecodeSlots))
+        : sequences / (DecodeTokensPerSecond > 0 ? DecodeTokensPerSecond : 1);
 }
 
 /// <summary>What limits a replica. Immutable.</summary>

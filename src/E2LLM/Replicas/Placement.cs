@@ -80,10 +80,10 @@ internal readonly record struct Placement(Replica Prefill, Replica? Decode, int 
 
     private static bool IsSuspect(Replica replica, IReadOnlySet<string> suspects) => replica.Plan.Stages.Any(stage => suspects.Contains(stage.Device));
 
-    /// <summary>Seconds that a token of each sequence would take, with one more than are there or wait.</summary>
-    private static double DecodeLoad(Replica replica)
+    /// <summary>Seconds that a token of each sequence would take, as planned, with one more than are there or wait; of equal ones the least used.</summary>
+    private static (double SecondsPerToken, double Load) DecodeLoad(Replica replica)
     {
-        double tokensPerSecond = replica.Plan.DecodeTokensPerSecond > 0 ? replica.Plan.DecodeTokensPerSecond : 1;
-        return (replica.Admission.ClaimCount + 1) / tokensPerSecond;
+        int sequences = replica.Admission.ClaimCount + 1;
+        return (replica.Plan.DecodeSecondsPerToken(sequences), sequences / Math.Max(1.0, replica.Plan.DecodeSlots));
     }
 }

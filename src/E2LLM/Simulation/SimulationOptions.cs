@@ -25,8 +25,8 @@ public enum RouterKind
     LeastDelay,
 
     /// <summary>
-    /// As <c>Replicas.Dispatcher</c> of this library does: both replicas at arrival, the prompt to the one through with it soonest, generation to the one with the most planned tokens
-    /// per second for each of its sequences, of those with room if any has. A request is opened there stage by stage before its prompt is queued, behind the passes under way.
+    /// As <c>Replicas.Dispatcher</c> of this library does: both replicas at arrival, the prompt to the one through with it soonest, generation to the one with the fewest
+    /// planned seconds for a token of each of its sequences, of those with room if any has. A request is opened there stage by stage before its prompt is queued, behind the passes under way.
     /// </summary>
     Dispatcher,
 }

@@ -48,6 +48,22 @@ public sealed class DispatcherTests
     }
 
     [Fact]
+    public async Task Serve_DecodeReplicaThatLatencyLimits_GetsRequestsOnlyWhereTheOtherWouldBeSlowerForEach()
+    {
+        // By rates alone "slow" would get every fourth request, and each token of it would take 105 ms beside at most 41.
+        await using var cluster = new MemoryCluster { MaxSequenceCount = 6 };
+        ReplicaPlan fast = cluster.Add("fast", ReplicaRole.Decode, 4) with { DecodeSlots = 6, DecodeTokensPerSecond = 146, Bottleneck = new PlanBottleneck { Kind = "stage", At = "fast0", Seconds = 0.041 } };
+        ReplicaPlan slow = cluster.Add("slow", ReplicaRole.Decode, 3) with { DecodeSlots = 6, DecodeTokensPerSecond = 57, Bottleneck = new PlanBottleneck { Kind = "latency", At = "slow", Seconds = 0.105 } };
+        await using Dispatcher dispatcher = await cluster.DispatchAsync(cluster.Add("p", ReplicaRole.Prefill, 3), slow, fast);
+        using var whole = new ToyExecutor(8, new LayerRange(0, 8));
+        ServingRequest[] requests = [.. Enumerable.Range(0, 8).Select(i => Request(20 + i, 40, Seeded with { Seed = (ulong)i }, i))];
+        ServedRequest[] served = [.. requests.Select(request => dispatcher.Serve(request))];
+        List<int>[] texts = await Task.WhenAll(served.Select(one => CollectAsync(one)));
+        Assert.Equal(requests.Select(request => MemoryCluster.Reference(whole, request)), texts);
+        Assert.Equal(6, served.Take(6).Count(one => one.Report.DecodeReplica == "fast"));
+    }
+
+    [Fact]
     public async Task Serve_ManyRequestsAtOnce_AreBatchedAndGiveTheTokensOfOneProcess()
     {
         await using var cluster = new MemoryCluster { ChunkTokenCount = 24 };

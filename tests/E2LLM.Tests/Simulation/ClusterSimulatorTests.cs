@@ -198,6 +198,21 @@ public class ClusterSimulatorTests
     }
 
     [Fact]
+    public void Run_AsTheDispatcherRoutes_LeavesAReplicaThatLatencyLimitsUntilTheOtherIsFull()
+    {
+        // Both have the rate of six sequences in 41 ms; one takes 105 ms for a token even of a single one.
+        PlanBottleneck latency = new() { Kind = "latency", At = "d0", Seconds = 0.105 }, stage = new() { Kind = "stage", At = "d", Seconds = 0.041 };
+        DeploymentPlan plan = SmallDeployment.Plan(
+            SmallDeployment.FourSingles.Replicas[0],
+            SmallDeployment.Replica("d0", ReplicaRole.Decode, 4, ("c", 0, 8)) with { DecodeTokensPerSecond = 146, Bottleneck = latency },
+            SmallDeployment.Replica("d1", ReplicaRole.Decode, 4, ("d", 0, 8)) with { DecodeTokensPerSecond = 146, Bottleneck = stage });
+        SimulatedRequest[] requests = [.. Enumerable.Range(0, 6).Select(i => new SimulatedRequest(0.0, 20 + i, 400))];
+        var options = new SimulationOptions { Router = RouterKind.Dispatcher, BootstrapCount = 0 };
+        ServingReport report = ClusterSimulator.Run(plan, SmallDeployment.Cluster, SmallDeployment.Model, requests, options);
+        Assert.Equal([2, 2, 2, 2, 1, 1], report.Requests.OrderBy(r => r.Request.PromptTokens).Select(r => r.DecodeReplica));
+    }
+
+    [Fact]
     public void MixedReplica_BesideADecodeReplica_GivesItPromptsWhenThatIsSooner()
     {
         DeploymentPlan plan = SmallDeployment.Plan(

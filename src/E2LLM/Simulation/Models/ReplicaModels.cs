@@ -67,6 +67,7 @@ internal static class ReplicaModels
         {
             Name = replica.Name,
             Role = replica.Role,
+            Plan = replica,
             DecodeSlots = slots,
             PassTokens = passTokens,
             StepSecondsBySequences = [.. Enumerable.Range(0, slots + 1).Select(n => n == 0 ? 0 : StepSeconds(stages, n, cluster, model))],

@@ -49,6 +49,9 @@ internal sealed record ReplicaModel
 
     public required ReplicaRole Role { get; init; }
 
+    /// <summary>As planned.</summary>
+    public required ReplicaPlan Plan { get; init; }
+
     /// <summary>Sequences that decode at once; at least 1 where the replica ever has to decode.</summary>
     public required int DecodeSlots { get; init; }
 

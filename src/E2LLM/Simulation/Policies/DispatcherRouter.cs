@@ -1,10 +1,12 @@
+using E2LLM.Deployment;
 using E2LLM.Simulation.Engine;
 
 namespace E2LLM.Simulation.Policies;
 
 /// <summary>
 /// What this library's own dispatcher does: both replicas when the request comes; for the prompt the replica that would be through soonest, <c>(tokens ahead + own) / rate</c>, the rate as planned
-/// first and then as measured; for generation the one with the fewest planned seconds per token of each sequence, <c>(sequences + 1) / rate</c>, of those with a slot and memory now if there is one.
+/// first and then as measured; for generation the one with the fewest planned seconds per token of each sequence with one more (<see cref="ReplicaPlan.DecodeSecondsPerToken"/>), then the least used, of those
+/// with a slot and memory now if there is one.
 /// </summary>
 internal sealed class DispatcherRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove) : RequestRouter(replicas, canMove)
 {
@@ -26,17 +28,17 @@ internal sealed class DispatcherRouter(IReadOnlyList<ReplicaState> replicas, Fun
         (replica.PendingPromptTokens + request.PrefillTokens) * RateOf(replica).SecondsPerToken;
 
     /// <inheritdoc/>
-    protected override double DecodeKey(ReplicaState replica, RequestState request) => (replica.PendingDecodes + 1) / replica.Model.DecodeTokensPerSecond;
+    protected override double DecodeKey(ReplicaState replica, RequestState request) => replica.Model.Plan.DecodeSecondsPerToken(replica.PendingDecodes + 1);
 
     private int BestDecode(RequestState request, int whole, bool roomNow)
     {
         int best = -1;
-        double least = double.PositiveInfinity;
+        (double Seconds, double Load) least = (double.PositiveInfinity, 0);
         for (int i = 0; i < Replicas.Count; i++)
         {
             ReplicaState r = Replicas[i];
             bool fits = roomNow ? r.PendingDecodes < r.Model.DecodeSlots && r.WaitingForMemory.Count == 0 && r.Memory.Fits(0, whole) : r.Model.CanHold(whole);
-            if (fits && r.AcceptsDecode && DecodeKey(r, request) is var value && value < least)
+            if (fits && r.AcceptsDecode && (DecodeKey(r, request), (r.PendingDecodes + 1.0) / r.Model.DecodeSlots) is var value && value.CompareTo(least) < 0)
             {
                 (best, least) = (i, value);
             }
