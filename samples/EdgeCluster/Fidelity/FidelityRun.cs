@@ -66,11 +66,14 @@ internal static class FidelityRun
             double most = ClusterSimulator.Run(plan, emulated, model, atOnce, policies, cancellationToken: ct).RequestsPerSecond;
             SimulatedRequest[] requests = Requests(LoadShare * most, RequestCount, (int)options.Seed);
             ServingReport predicted = ClusterSimulator.Run(plan, emulated, model, requests, policies, cancellationToken: ct);
-            ServingReport predictedAlone = ClusterSimulator.Run(plan, emulated, model, [.. requests.Select((request, i) => request with { ArrivalSeconds = i * AloneSeconds })], policies, cancellationToken: ct);
+            SimulatedRequest[] single = [.. Lengths.Select((lengths, i) => new SimulatedRequest(i * AloneSeconds, lengths.Prompt, lengths.Output))];
+            var predictedAlone = new AloneRoutes(AloneRoutes.Of(plan)
+                .Select(route => ClusterSimulator.Run(route, emulated, model, single, policies, cancellationToken: ct).Requests.Select(AloneRoutes.Measured).ToArray()));
             output.WriteLine(Text($"{requests.Length} requests, Poisson, {LoadShare:P0} of the {most:F2} requests/s that the simulated plan completes on these profiles, over {requests[^1].ArrivalSeconds:F0} s. Predicted first, then measured."));
-            (IReadOnlyList<MeasuredRequest> alone, IReadOnlyList<MeasuredRequest> loaded, double cores) =
+            (AloneRoutes alone, IReadOnlyList<MeasuredRequest> loaded, double cores) =
                 await MeasureAsync(plan, emulated, options, modelPath, requests, device => new Emulation(slowdowns[device], linksPath), ct);
-            FidelityTable.Write(output, predicted, predictedAlone, alone, loaded, cores);
+            MeasuredRequest[] foreseen = [.. predicted.Requests.OrderBy(request => request.Id).Select(AloneRoutes.Measured)];
+            FidelityTable.Write(output, foreseen, predictedAlone, loaded, alone, cores);
             return 0;
         }
         finally
@@ -79,7 +82,7 @@ internal static class FidelityRun
         }
     }
 
-    private static async Task<(IReadOnlyList<MeasuredRequest> Alone, IReadOnlyList<MeasuredRequest> Loaded, double Cores)> MeasureAsync(
+    private static async Task<(AloneRoutes Alone, IReadOnlyList<MeasuredRequest> Loaded, double Cores)> MeasureAsync(
         DeploymentPlan plan, Cluster cluster, DemoOptions options, string modelPath, IReadOnlyList<SimulatedRequest> requests, Func<string, Emulation> emulate, CancellationToken ct)
     {
         ModelIdentity identity;
@@ -89,14 +92,24 @@ internal static class FidelityRun
         }
 
         await using StageFleet fleet = await StageFleet.StartAsync(cluster, modelPath, freezing: null, ct, emulate);
-        await using Dispatcher dispatcher = await Dispatcher.ConnectAsync(plan, identity, fleet.ConnectAsync, fleet.ReplicaOptions, cancellationToken: ct);
-        var serving = new LoadedServing(dispatcher, identity.Shape.VocabularySize, (int)options.Seed);
-        await serving.RunAsync([.. Enumerable.Range(0, WarmUpCount).Select(i => new SimulatedRequest(i * WarmUpSeconds, 64, 12))], ct);
-        IReadOnlyList<MeasuredRequest> alone = await serving.RunAloneAsync(Enumerable.Repeat(Lengths, AloneCount).SelectMany(lengths => lengths), ct);
+        await ServeAsync(plan, serving => serving.RunAsync([.. Enumerable.Range(0, WarmUpCount).Select(i => new SimulatedRequest(i * WarmUpSeconds, 64, 12))], ct));
+        var routes = new List<IReadOnlyList<MeasuredRequest>>();
+        foreach (DeploymentPlan route in AloneRoutes.Of(plan))
+        {
+            routes.Add(await ServeAsync(route, serving => serving.RunAloneAsync(Enumerable.Repeat(Lengths, AloneCount).SelectMany(lengths => lengths), ct)));
+        }
+
         double before = fleet.ProcessorSeconds;
         long began = Stopwatch.GetTimestamp();
-        IReadOnlyList<MeasuredRequest> loaded = await serving.RunAsync(requests, ct);
-        return (alone, loaded, (fleet.ProcessorSeconds - before) / Stopwatch.GetElapsedTime(began).TotalSeconds);
+        IReadOnlyList<MeasuredRequest> loaded = await ServeAsync(plan, serving => serving.RunAsync(requests, ct));
+        return (new AloneRoutes(routes), loaded, (fleet.ProcessorSeconds - before) / Stopwatch.GetElapsedTime(began).TotalSeconds);
+
+        // A dispatcher for each part: the last knows no more of the replicas than the simulated one, what the plan says.
+        async Task<IReadOnlyList<MeasuredRequest>> ServeAsync(DeploymentPlan part, Func<LoadedServing, Task<IReadOnlyList<MeasuredRequest>>> serve)
+        {
+            await using Dispatcher dispatcher = await Dispatcher.ConnectAsync(part, identity, fleet.ConnectAsync, fleet.ReplicaOptions, cancellationToken: ct);
+            return await serve(new LoadedServing(dispatcher, identity.Shape.VocabularySize, (int)options.Seed));
+        }
     }
 
     private static Workload Work(double rate) => new()

@@ -1,34 +1,32 @@
 using System.Globalization;
-using E2LLM.Simulation;
 
 namespace E2LLM.Samples.EdgeCluster.Fidelity;
 
-/// <summary>Predicted beside measured, as a Markdown table. Waiting of a request is its end-to-end time minus that of requests of the same lengths served alone.</summary>
+/// <summary>Predicted beside measured, as a Markdown table. Waiting of a request is its end-to-end time beyond that of requests of the same lengths alone on the best route.</summary>
 internal static class FidelityTable
 {
     // Requests that are shown one by one.
     private const int ShownCount = 10;
 
-    public static void Write(TextWriter output, ServingReport predicted, ServingReport predictedAlone, IReadOnlyList<MeasuredRequest> alone, IReadOnlyList<MeasuredRequest> loaded, double cores)
+    public static void Write(
+        TextWriter output, IReadOnlyList<MeasuredRequest> predicted, AloneRoutes predictedAlone, IReadOnlyList<MeasuredRequest> measured, AloneRoutes measuredAlone, double cores)
     {
-        Dictionary<(int, int), double> first = alone.GroupBy(one => (one.PromptTokens, one.OutputTokens)).ToDictionary(group => group.Key, group => Median(group.Select(one => one.TtftSeconds)));
-        Dictionary<(int, int), double> service = alone.GroupBy(one => (one.PromptTokens, one.OutputTokens)).ToDictionary(group => group.Key, group => Median(group.Select(one => one.EndToEndSeconds)));
-        double[] waits = [.. loaded.Select(one => one.EndToEndSeconds - service[(one.PromptTokens, one.OutputTokens)])];
+        double[] expectedWaits = Waits(predicted, predictedAlone), waits = Waits(measured, measuredAlone);
         var errors = new List<double>();
         output.WriteLine();
         output.WriteLine("| seconds | predicted | measured | error |");
         output.WriteLine("|---|---|---|---|");
-        Row("TTFT, mean", predicted.TtftSeconds.Mean, loaded.Average(one => one.TtftSeconds), counts: true);
-        Row("TPOT, mean", predicted.TpotSeconds.Mean, loaded.Average(one => one.TpotSeconds), counts: true);
-        Row("waiting, mean", predicted.EndToEndSeconds.Mean - predictedAlone.EndToEndSeconds.Mean, waits.Average(), counts: true);
-        Row("end-to-end, mean", predicted.EndToEndSeconds.Mean, loaded.Average(one => one.EndToEndSeconds));
-        Row("TTFT, median", predicted.TtftSeconds.P50, Median(loaded.Select(one => one.TtftSeconds)));
-        Row("TPOT, median", predicted.TpotSeconds.P50, Median(loaded.Select(one => one.TpotSeconds)));
-        Row("TTFT of a request alone, mean", predictedAlone.TtftSeconds.Mean, loaded.Average(one => first[(one.PromptTokens, one.OutputTokens)]));
-        Row("end-to-end of a request alone, mean", predictedAlone.EndToEndSeconds.Mean, loaded.Average(one => service[(one.PromptTokens, one.OutputTokens)]));
+        Row("TTFT, mean", predicted.Average(one => one.TtftSeconds), measured.Average(one => one.TtftSeconds), counts: true);
+        Row("TPOT, mean", predicted.Average(one => one.TpotSeconds), measured.Average(one => one.TpotSeconds), counts: true);
+        Row("waiting, mean", expectedWaits.Average(), waits.Average(), counts: true);
+        Row("end-to-end, mean", predicted.Average(one => one.EndToEndSeconds), measured.Average(one => one.EndToEndSeconds));
+        Row("TTFT, median", Median(predicted.Select(one => one.TtftSeconds)), Median(measured.Select(one => one.TtftSeconds)));
+        Row("TPOT, median", Median(predicted.Select(one => one.TpotSeconds)), Median(measured.Select(one => one.TpotSeconds)));
+        Row("TTFT of a request alone, mean", predicted.Average(one => predictedAlone[one].TtftSeconds), measured.Average(one => measuredAlone[one].TtftSeconds));
+        Row("end-to-end of a request alone, mean", predicted.Average(one => predictedAlone[one].EndToEndSeconds), measured.Average(one => measuredAlone[one].EndToEndSeconds));
         output.WriteLine();
         output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"Mean error, (|TTFT| + |TPOT| + |waiting|) / 3 of the errors of the three means: {errors.Average():P1}. All stages together used {cores:F2} cores."));
-        WriteSome(output, predicted, predictedAlone, loaded, waits);
+        WriteSome(output, predicted, expectedWaits, measured, waits);
 
         void Row(string name, double expected, double actual, bool counts = false)
         {
@@ -41,20 +39,20 @@ internal static class FidelityTable
         }
     }
 
+    private static double[] Waits(IReadOnlyList<MeasuredRequest> requests, AloneRoutes alone) => [.. requests.Select(one => one.EndToEndSeconds - alone[one].EndToEndSeconds)];
+
     // Single requests, spread over the run: predicted / measured.
-    private static void WriteSome(TextWriter output, ServingReport predicted, ServingReport predictedAlone, IReadOnlyList<MeasuredRequest> loaded, double[] waits)
+    private static void WriteSome(
+        TextWriter output, IReadOnlyList<MeasuredRequest> predicted, double[] expectedWaits, IReadOnlyList<MeasuredRequest> measured, double[] waits)
     {
-        CompletedRequest[] times = [.. predicted.Requests.OrderBy(request => request.Id)], alone = [.. predictedAlone.Requests.OrderBy(request => request.Id)];
         output.WriteLine();
         output.WriteLine("| request | prompt + output | TTFT, predicted / measured | TPOT | waiting |");
         output.WriteLine("|---|---|---|---|---|");
-        for (int i = 0; i < times.Length; i += times.Length / ShownCount)
+        for (int i = 0; i < predicted.Count; i += predicted.Count / ShownCount)
         {
-            CompletedRequest one = times[i];
-            double begin = one.Request.ArrivalSeconds, waiting = one.EndSeconds - begin - (alone[i].EndSeconds - alone[i].Request.ArrivalSeconds);
-            double tpot = (one.EndSeconds - one.FirstTokenSeconds) / (one.Request.OutputTokens - 1);
+            MeasuredRequest one = predicted[i], other = measured[i];
             output.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                $"| {i} | {one.Request.PromptTokens} + {one.Request.OutputTokens} | {one.FirstTokenSeconds - begin:F3} / {loaded[i].TtftSeconds:F3} | {tpot:F4} / {loaded[i].TpotSeconds:F4} | {waiting:F3} / {waits[i]:F3} |"));
+                $"| {i} | {one.PromptTokens} + {one.OutputTokens} | {one.TtftSeconds:F3} / {other.TtftSeconds:F3} | {one.TpotSeconds:F4} / {other.TpotSeconds:F4} | {expectedWaits[i]:F3} / {waits[i]:F3} |"));
         }
     }
 
