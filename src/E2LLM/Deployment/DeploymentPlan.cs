@@ -125,12 +125,17 @@ public sealed record ReplicaPlan
     public PlanBottleneck Bottleneck { get; init; } = new() { Kind = "stage", At = "" };
 
     /// <summary>
-    /// Seconds that a token of each of <paramref name="sequences"/> takes, as planned, by which dispatchers compare replicas. One that latency limits gives every sequence the same however many there
-    /// are, up to all slots; of others only the rate is known, and the time grows with their number.
+    /// By what dispatchers compare replicas for generation: the seconds that a token of each of <paramref name="sequences"/> takes, as planned, then the share of the slots that they use. A replica that
+    /// latency limits gives every sequence the same however many there are, up to all slots; of others only the rate is known, and the time grows with their number.
     /// </summary>
-    internal double DecodeSecondsPerToken(int sequences) => Bottleneck is { Kind: "latency", Seconds: > 0 }
-        ? Bottleneck.Seconds * Math.Max(1, sequences / (double)Math.Max(1, DecodeSlots))
-        : sequences / (DecodeTokensPerSecond > 0 ? DecodeTokensPerSecond : 1);
+    internal (double SecondsPerToken, double Load) DecodeLoad(int sequences)
+    {
+        double load = sequences / Math.Max(1.0, DecodeSlots);
+        double seconds = Bottleneck is { Kind: "latency", Seconds: > 0 }
+            ? Bottleneck.Seconds * Math.Max(1, load)
+            : sequences / (DecodeTokensPerSecond > 0 ? DecodeTokensPerSecond : 1);
+        return (seconds, load);
+    }
 }
 
 /// <summary>What limits a replica. Immutable.</summary>

@@ -80,10 +80,6 @@ internal readonly record struct Placement(Replica Prefill, Replica? Decode, int 
 
     private static bool IsSuspect(Replica replica, IReadOnlySet<string> suspects) => replica.Plan.Stages.Any(stage => suspects.Contains(stage.Device));
 
-    /// <summary>Seconds that a token of each sequence would take, as planned, with one more than are there or wait; of equal ones the least used.</summary>
-    private static (double SecondsPerToken, double Load) DecodeLoad(Replica replica)
-    {
-        int sequences = replica.Admission.ClaimCount + 1;
-        return (replica.Plan.DecodeSecondsPerToken(sequences), sequences / Math.Max(1.0, replica.Plan.DecodeSlots));
-    }
+    /// <summary>What decides between decode replicas, with one more sequence than are there or wait.</summary>
+    private static (double SecondsPerToken, double Load) DecodeLoad(Replica replica) => replica.Plan.DecodeLoad(replica.Admission.ClaimCount + 1);
 }

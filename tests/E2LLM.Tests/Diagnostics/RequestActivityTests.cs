@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Diagnostics;
 using E2LLM.Deployment;
 using E2LLM.Diagnostics;
@@ -86,18 +85,11 @@ public sealed class RequestActivityTests
     /// <summary>The request's span under a span of its caller; other tests run beside.</summary>
     private static async Task<(Activity Request, Activity Caller)> TraceAsync(Func<Task> action)
     {
-        var stopped = new ConcurrentBag<Activity>();
-        using var listener = new ActivityListener
-        {
-            ShouldListenTo = source => source.Name == Telemetry.SourceName,
-            Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllDataAndRecorded,
-            ActivityStopped = stopped.Add,
-        };
-        ActivitySource.AddActivityListener(listener);
+        using var stopped = new StoppedActivities();
         using var caller = new Activity("caller");
         caller.SetIdFormat(ActivityIdFormat.W3C).Start();
         await action();
         caller.Stop();
-        return (stopped.Single(activity => activity.OperationName == Telemetry.RequestActivity && activity.TraceId == caller.TraceId), caller);
+        return (stopped.All.Single(activity => activity.OperationName == Telemetry.RequestActivity && activity.TraceId == caller.TraceId), caller);
     }
 }

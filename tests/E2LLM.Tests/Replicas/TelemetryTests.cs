@@ -4,6 +4,7 @@ using System.Diagnostics.Metrics;
 using E2LLM.Deployment;
 using E2LLM.Diagnostics;
 using E2LLM.Replicas;
+using E2LLM.Tests.Support;
 
 namespace E2LLM.Tests.Replicas;
 
@@ -26,14 +27,7 @@ public sealed class TelemetryTests
         meters.SetMeasurementEventCallback<int>((instrument, value, tags, _) => Count(instrument.Name, value, tags));
         meters.SetMeasurementEventCallback<double>((instrument, _, tags, _) => Count(instrument.Name, 1, tags));
         meters.Start();
-        var activities = new ConcurrentBag<Activity>();
-        using var listener = new ActivityListener
-        {
-            ShouldListenTo = source => source.Name == Telemetry.SourceName,
-            Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllData,
-            ActivityStopped = activities.Add,
-        };
-        ActivitySource.AddActivityListener(listener);
+        using var activities = new StoppedActivities();
 
         await using var cluster = new MemoryCluster();
         await using Dispatcher dispatcher = await cluster.DispatchAsync(cluster.Add("tele-p", ReplicaRole.Prefill, 4), cluster.Add("tele-d", ReplicaRole.Decode, 3), cluster.Add("tele-e", ReplicaRole.Decode));
@@ -53,7 +47,7 @@ public sealed class TelemetryTests
         Assert.True(seen[Telemetry.StageDuration] > 0);
         Assert.True(seen[Telemetry.KvBlocksUsed] > 0);
         Assert.True(seen[Telemetry.PeerLost] > 0);
-        Assert.Contains(activities, activity => activity.OperationName == Telemetry.RequestActivity
+        Assert.Contains(activities.All, activity => activity.OperationName == Telemetry.RequestActivity
             && activity.GetTagItem("e2llm.replica.prefill") as string == "tele-p" && activity.GetTagItem("gen_ai.usage.output_tokens") is 60 && activity.GetTagItem("e2llm.request.recoveries") is 1);
 
         void Count(string name, double value, ReadOnlySpan<KeyValuePair<string, object?>> tags)

@@ -1,11 +1,11 @@
 using System.Buffers;
-using System.Collections.Concurrent;
 using System.Diagnostics;
 using E2LLM.Deployment;
 using E2LLM.Diagnostics;
 using E2LLM.Replicas;
 using E2LLM.Replicas.Connections;
 using E2LLM.Sampling;
+using E2LLM.Tests.Support;
 using E2LLM.Transfer;
 
 namespace E2LLM.Tests.Replicas;
@@ -16,23 +16,16 @@ public sealed class TraceTests
     [Fact]
     public async Task Serve_Traced_HasOneActivityOfTheRequestAndOneOfEachStage()
     {
-        var stopped = new ConcurrentBag<Activity>();
-        using var listener = new ActivityListener
-        {
-            ShouldListenTo = source => source.Name == Telemetry.SourceName,
-            Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllDataAndRecorded,
-            ActivityStopped = stopped.Add,
-        };
-        ActivitySource.AddActivityListener(listener);
+        using var stopped = new StoppedActivities();
         await using (var cluster = new MemoryCluster())
         {
             await using Dispatcher dispatcher = await cluster.DispatchAsync(cluster.Add("trace-p", ReplicaRole.Prefill, 4), cluster.Add("trace-d", ReplicaRole.Decode, 3, 6));
             await DispatcherTests.CollectAsync(dispatcher.Serve(DispatcherTests.Request(20, 5)));
         }
 
-        Activity[] stages = [.. stopped.Where(activity => activity.OperationName == Telemetry.StageActivity && Device(activity).StartsWith("trace-", StringComparison.Ordinal))];
+        Activity[] stages = [.. stopped.All.Where(activity => activity.OperationName == Telemetry.StageActivity && Device(activity).StartsWith("trace-", StringComparison.Ordinal))];
         Assert.Equal(["trace-d0", "trace-d1", "trace-d2", "trace-p0", "trace-p1"], stages.Select(Device).Order());
-        Activity request = stopped.Single(activity => activity.OperationName == Telemetry.RequestActivity && activity.GetTagItem("e2llm.replica.prefill") is "trace-p");
+        Activity request = stopped.All.Single(activity => activity.OperationName == Telemetry.RequestActivity && activity.GetTagItem("e2llm.replica.prefill") is "trace-p");
         Assert.All(stages, stage => Assert.Equal((request.TraceId, request.SpanId, true), (stage.TraceId, stage.ParentSpanId, stage.HasRemoteParent)));
         Assert.All(stages, stage => Assert.Equal(Device(stage)[6] == 'd', stage.GetTagItem("imports")));
         Assert.All(stages.Where(stage => stage.GetTagItem("imports") is false), stage => Assert.True((long)stage.GetTagItem("kv_bytes_sent")! > 0));

@@ -5,7 +5,7 @@ namespace E2LLM.Simulation.Policies;
 
 /// <summary>
 /// What this library's own dispatcher does: both replicas when the request comes; for the prompt the replica that would be through soonest, <c>(tokens ahead + own) / rate</c>, the rate as planned
-/// first and then as measured; for generation the one with the fewest planned seconds per token of each sequence with one more (<see cref="ReplicaPlan.DecodeSecondsPerToken"/>), then the least used, of those
+/// first and then as measured; for generation the one with the fewest planned seconds per token of each sequence with one more (<see cref="ReplicaPlan.DecodeLoad"/>), of those
 /// with a slot and memory now if there is one.
 /// </summary>
 internal sealed class DispatcherRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove) : RequestRouter(replicas, canMove)
@@ -28,17 +28,17 @@ internal sealed class DispatcherRouter(IReadOnlyList<ReplicaState> replicas, Fun
         (replica.PendingPromptTokens + request.PrefillTokens) * RateOf(replica).SecondsPerToken;
 
     /// <inheritdoc/>
-    protected override double DecodeKey(ReplicaState replica, RequestState request) => replica.Model.Plan.DecodeSecondsPerToken(replica.PendingDecodes + 1);
+    protected override double DecodeKey(ReplicaState replica, RequestState request) => replica.Model.Plan.DecodeLoad(replica.PendingDecodes + 1).SecondsPerToken;
 
     private int BestDecode(RequestState request, int whole, bool roomNow)
     {
         int best = -1;
-        (double Seconds, double Load) least = (double.PositiveInfinity, 0);
+        (double SecondsPerToken, double Load) least = (double.PositiveInfinity, 0);
         for (int i = 0; i < Replicas.Count; i++)
         {
             ReplicaState r = Replicas[i];
             bool fits = roomNow ? r.PendingDecodes < r.Model.DecodeSlots && r.WaitingForMemory.Count == 0 && r.Memory.Fits(0, whole) : r.Model.CanHold(whole);
-            if (fits && r.AcceptsDecode && (DecodeKey(r, request), (r.PendingDecodes + 1.0) / r.Model.DecodeSlots) is var value && value.CompareTo(least) < 0)
+            if (fits && r.AcceptsDecode && r.Model.Plan.DecodeLoad(r.PendingDecodes + 1) is var value && value.CompareTo(least) < 0)
             {
                 (best, least) = (i, value);
             }
@@ -56,31 +56,5 @@ internal sealed class DispatcherRouter(IReadOnlyList<ReplicaState> replicas, Fun
         }
 
         return _rates[replica.Index];
-    }
-}
-
-/// <summary>
-/// The rate of a replica as <c>Replicas</c> measures it: only prompts that followed another at once tell it, each by a fifth; those that were read in the same step count as one.
-/// </summary>
-internal sealed class MeasuredPrefillRate(double plannedTokensPerSecond)
-{
-    private const double Memory = 0.8, TogetherFraction = 0.1;
-    private double _tokens = plannedTokensPerSecond, _seconds = 1, _lastDone;
-    private bool _lastTold;
-
-    public double SecondsPerToken => _seconds / _tokens;
-
-    public void Done(int tokens, double begunAt, double now)
-    {
-        bool followed = _lastDone > begunAt;
-        double seconds = now - Math.Max(begunAt, _lastDone);
-        bool together = followed && seconds * _tokens < TogetherFraction * tokens * _seconds;
-        _lastDone = now;
-        _lastTold = together ? _lastTold : followed;
-        if (_lastTold)
-        {
-            double kept = together ? 1 : Memory;
-            (_tokens, _seconds) = ((kept * _tokens) + tokens, (kept * _seconds) + seconds);
-        }
     }
 }
