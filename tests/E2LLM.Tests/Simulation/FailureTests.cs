@@ -38,6 +38,31 @@ public class FailureTests
         }
     }
 
+    [Theory]
+    [InlineData(KvPush.AfterPrefill)]
+    [InlineData(KvPush.Overlapped)]
+    public void Run_WhenThePrefillReplicaOfRequestsThatWaitForMemoryGoes_ServesEachOfThemOnce(KvPush push)
+    {
+        // Little room at the only decode replica: prompts that are done wait with their caches on a, until a is gone for a while.
+        DeploymentPlan plan = SmallDeployment.Plan(SmallDeployment.FourSingles.Replicas[0], SmallDeployment.FourSingles.Replicas[1], SmallDeployment.FourSingles.Replicas[2]);
+        SimulatedRequest[] requests = [.. Enumerable.Range(0, 40).Select(i => new SimulatedRequest(i * 0.05, 900, 300))];
+        bool computedAnew = false;
+        foreach (long memory in (long[])[130_000_000, 135_000_000, 145_000_000])
+        {
+            Cluster small = SmallDeployment.Cluster with { Devices = [.. SmallDeployment.Cluster.Devices.Select(d => d.Name == "c" ? d with { MemoryBytes = memory } : d)] };
+            foreach (double down in (double[])[3, 6, 12])
+            {
+                var options = new SimulationOptions { KvPush = push, BootstrapCount = 0, Failures = [new SimulatedFailure("a", down, down + 5)] };
+                ServingReport report = ClusterSimulator.Run(plan, small, SmallDeployment.Model, requests, options);
+                Assert.Equal(Enumerable.Range(0, 40), report.Requests.Select(r => (int)r.Id).Order());
+                Assert.Equal(40 * 300, report.GeneratedTokens);
+                computedAnew |= report.PrefilledTokens > 40 * 900;
+            }
+        }
+
+        Assert.True(computedAnew);
+    }
+
     [Fact]
     public void Run_WithADeviceLostForEver_GoesOnOnTheRest()
     {

@@ -6,9 +6,9 @@ namespace E2LLM.Simulation.Engine;
 /// <summary>
 /// KV memory of one replica in blocks of <see cref="StageMemory.BlockTokenCount"/> positions: a reservation holds on every stage or on none. Not thread-safe.
 /// </summary>
-internal sealed class KvMemory(IReadOnlyList<StageModel> stages)
+internal sealed class KvMemory(StageModel[] stages)
 {
-    private readonly double[] _used = new double[stages.Count];
+    private readonly double[] _used = new double[stages.Length];
     private double _hostUsed;
 
     /// <summary>Bytes in use over all stages.</summary>

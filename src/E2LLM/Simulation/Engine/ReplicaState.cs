@@ -21,7 +21,7 @@ internal sealed class ReplicaState
         Model = model;
         Network = network;
         Memory = new KvMemory(model.Stages);
-        int stages = model.Stages.Count;
+        int stages = model.Stages.Length;
         _freeAt = new double[stages];
         StageStart = new double[stages];
         StageEnd = new double[stages];
@@ -112,8 +112,8 @@ internal sealed class ReplicaState
         double chunkContext = chunk > 0 ? Math.Max(0, (pairs / chunk) - (chunk / 2.0)) : 0;
         double decodeContext = decodeCount > 0 ? (double)lane.ContextSum / decodeCount : 0;
         double time = now;
-        IReadOnlyList<StageModel> stages = Model.Stages;
-        for (int i = 0; i < stages.Count; i++)
+        StageModel[] stages = Model.Stages;
+        for (int i = 0; i < stages.Length; i++)
         {
             double seconds = stages[i].Times.PassSeconds(chunk, chunkContext, decodeCount, decodeContext, headRows);
             double start = Math.Max(time, _freeAt[i]);
@@ -122,7 +122,7 @@ internal sealed class ReplicaState
             int number = (i * _recent) + (_passCount % _recent);
             (_passStart[number], _passEnd[number]) = (start, time);
             BusySeconds[i] += seconds;
-            if (i + 1 < stages.Count)
+            if (i + 1 < stages.Length)
             {
                 time += Network.MessageSeconds(stages[i].Device, stages[i + 1].Device, (chunk + decodeCount) * Model.HiddenStateBytes);
             }
@@ -131,7 +131,7 @@ internal sealed class ReplicaState
         _passCount++;
 
         // The sampled tokens go back to the stage that embeds them.
-        return stages.Count > 1 && decodeCount > 0 ? time + Network.DelaySeconds(stages[^1].Device, stages[0].Device) : time;
+        return stages.Length > 1 && decodeCount > 0 ? time + Network.DelaySeconds(stages[^1].Device, stages[0].Device) : time;
     }
 
     /// <summary>When a message without work that enters now has passed all stages: at each it waits for the pass that runs, not for those that wait.</summary>

@@ -15,9 +15,12 @@ internal enum RequestPhase
 }
 
 /// <summary>A request in flight. Pooled: the simulation hands out slots and takes them back when the request is done.</summary>
-internal sealed class RequestState(int slot)
+internal sealed class RequestState
 {
-    public readonly int Slot = slot;
+    public readonly int Slot;
+
+    /// <summary>Its place in the one queue it stands in (parked, waiting for memory or ready), so that standing in a queue allocates nothing.</summary>
+    public readonly LinkedListNode<RequestState> Node;
 
     /// <summary>Changes whenever what was under way for the request has become void (a failure, the end): stale events carry the old one.</summary>
     public int Epoch;
@@ -53,6 +56,12 @@ internal sealed class RequestState(int slot)
 
     /// <summary>Positions whose keys and values exist: what the next token attends to.</summary>
     public int Context => PromptTokens + GeneratedTokens;
+
+    public RequestState(int slot)
+    {
+        Slot = slot;
+        Node = new LinkedListNode<RequestState>(this);
+    }
 
     public void Begin(long id, double arrival, int prompt, int output)
     {

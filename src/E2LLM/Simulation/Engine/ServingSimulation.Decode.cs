@@ -11,7 +11,7 @@ internal sealed partial class ServingSimulation
         }
 
         request.Phase = RequestPhase.Ready;
-        target.Ready.AddLast(request);
+        target.Ready.AddLast(request.Node);
         Kick(target);
     }
 

@@ -92,8 +92,8 @@ internal sealed partial class ServingSimulation
 
     private static bool Needs(ReplicaState replica, SimulatedFailure failure)
     {
-        IReadOnlyList<StageModel> stages = replica.Model.Stages;
-        for (int i = 0; i < stages.Count; i++)
+        StageModel[] stages = replica.Model.Stages;
+        for (int i = 0; i < stages.Length; i++)
         {
             bool here = stages[i].DeviceName == failure.Device, there = stages[i].DeviceName == failure.ToDevice;
             if ((failure.ToDevice is null && here)
@@ -120,6 +120,12 @@ internal sealed partial class ServingSimulation
             bool cacheAtSource = opening || request.Phase is RequestPhase.QueuedForPrefill or RequestPhase.Prefilling or RequestPhase.WaitingForMemory or RequestPhase.Transferring;
             bool sourceLost = cacheAtSource && request.PrefillReplica >= 0 && !_replicas[request.PrefillReplica].IsUp;
             bool targetLost = request.DecodeReplica >= 0 && !_replicas[request.DecodeReplica].IsUp;
+            bool moves = sourceLost || targetLost || !keeps(request);
+            if (moves && request.Phase == RequestPhase.WaitingForMemory)
+            {
+                _replicas[request.DecodeReplica].WaitingForMemory.Remove(request.Node);
+            }
+
             if (sourceLost || (targetLost && (opening || !cacheAtSource)))
             {
                 if (opening)
@@ -134,10 +140,9 @@ internal sealed partial class ServingSimulation
                 request.SourcePositions = 0;
                 restarted.Add(request);
             }
-            else if (targetLost || !keeps(request))
+            else if (moves)
             {
                 bool wasWaiting = request.Phase is RequestPhase.WaitingForMemory or RequestPhase.Transferring;
-                _replicas[request.DecodeReplica].WaitingForMemory.Remove(request);
                 ForgetTarget(request);
                 request.PushedTokens = 0;
                 if (wasWaiting)
@@ -246,7 +251,7 @@ internal sealed partial class ServingSimulation
     }
 
     private static bool SameStages(ReplicaModel left, ReplicaModel right) =>
-        left.Stages.Count == right.Stages.Count
+        left.Stages.Length == right.Stages.Length
         && left.Stages.Zip(right.Stages).All(p => p.First.Device == p.Second.Device && p.First.Layers == p.Second.Layers);
 
     private void ReplicaIsLoaded(int index)

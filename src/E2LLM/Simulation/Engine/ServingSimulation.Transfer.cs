@@ -36,8 +36,8 @@ internal sealed partial class ServingSimulation
         }
 
         var routes = new List<KvRoute>();
-        IReadOnlyList<StageModel> sources = _replicas[from].Model.Stages;
-        for (int i = 0; i < sources.Count; i++)
+        StageModel[] sources = _replicas[from].Model.Stages;
+        for (int i = 0; i < sources.Length; i++)
         {
             foreach (StageModel target in _replicas[to].Model.Stages)
             {
@@ -71,7 +71,7 @@ internal sealed partial class ServingSimulation
     private static void WaitForMemory(RequestState request, ReplicaState target)
     {
         request.Phase = RequestPhase.WaitingForMemory;
-        target.WaitingForMemory.AddLast(request);
+        target.WaitingForMemory.AddLast(request.Node);
     }
 
     // First come, first served: a long sequence at the head is not passed by shorter ones.

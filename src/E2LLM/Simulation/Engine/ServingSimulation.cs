@@ -199,7 +199,7 @@ internal sealed partial class ServingSimulation
         else
         {
             request.Phase = RequestPhase.Parked;
-            _parked.AddLast(request);
+            _parked.AddLast(request.Node);
         }
     }
 

@@ -84,11 +84,11 @@ internal sealed class SoloService(
         {
             int at = sums.Count - 1;
             double seconds = 0;
-            for (int i = 0; i < model.Stages.Count; i++)
+            for (int i = 0; i < model.Stages.Length; i++)
             {
                 seconds += model.Stages[i].Times.PassSeconds(0, 0, 1, at, 1);
-                StageModel following = model.Stages[(i + 1) % model.Stages.Count];
-                seconds += i + 1 < model.Stages.Count
+                StageModel following = model.Stages[(i + 1) % model.Stages.Length];
+                seconds += i + 1 < model.Stages.Length
                     ? network.MessageSeconds(model.Stages[i].Device, following.Device, model.HiddenStateBytes)
                     : network.DelaySeconds(model.Stages[i].Device, following.Device);
             }

@@ -71,7 +71,7 @@ internal static class ReplicaModels
             DecodeSlots = slots,
             PassTokens = passTokens,
             StepSecondsBySequences = [.. Enumerable.Range(0, slots + 1).Select(n => n == 0 ? 0 : StepSeconds(stages, n, cluster, model))],
-            Stages = stages,
+            Stages = [.. stages],
             HiddenStateBytes = model.HiddenStateBytes,
             PrefillTokensPerSecond = replica.PrefillTokensPerSecond > 0 ? replica.PrefillTokensPerSecond : PrefillRate(stages, chunkTokens),
             DecodeTokensPerSecond = replica.DecodeTokensPerSecond > 0 ? replica.DecodeTokensPerSecond : slots / StepSeconds(stages, slots, cluster, model),

@@ -27,7 +27,7 @@ internal sealed record StageModel
     public double WeightBytes { get; init; }
 
     /// <summary>Layers that keep every position, and layers that keep a window: bytes per position of each.</summary>
-    public required IReadOnlyList<(int Window, double BytesPerToken)> Kv { get; init; }
+    public required (int Window, double BytesPerToken)[] Kv { get; init; }
 
     /// <summary>Bytes of keys and values of a sequence of <paramref name="tokens"/> positions on this stage.</summary>
     public double KvBytes(int tokens)
@@ -58,7 +58,7 @@ internal sealed record ReplicaModel
     /// <summary>Tokens of the largest pass that all its stages keep room for, see <see cref="StageMemory"/>; a prompt's pass is never larger.</summary>
     public int PassTokens { get; init; } = int.MaxValue;
 
-    public required IReadOnlyList<StageModel> Stages { get; init; }
+    public required StageModel[] Stages { get; init; }
 
     /// <summary>Bytes of one hidden state on the way from stage to stage.</summary>
     public required double HiddenStateBytes { get; init; }
@@ -107,7 +107,7 @@ internal sealed class KvGeometry(IReadOnlyList<(int Window, double BytesPerToken
     public int LayerCount => layers.Count;
 
     /// <summary>Kinds of layers in a range, bytes per position summed by window.</summary>
-    public IReadOnlyList<(int Window, double BytesPerToken)> Kinds(LayerRange range) =>
+    public (int Window, double BytesPerToken)[] Kinds(LayerRange range) =>
         [.. Enumerable.Range(range.Start, range.Count).GroupBy(i => layers[i].Window).Select(g => (g.Key, g.Sum(i => layers[i].BytesPerToken)))];
 
     /// <summary>Bytes of positions <c>[from, to)</c> of a prompt of <paramref name="total"/> positions: a window layer needs only the last of them.</summary>

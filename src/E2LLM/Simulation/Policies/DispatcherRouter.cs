@@ -8,7 +8,7 @@ namespace E2LLM.Simulation.Policies;
 /// first and then as measured; for generation the one with the fewest planned seconds per token of each sequence with one more (<see cref="ReplicaPlan.DecodeLoad"/>), of those
 /// with a slot and memory now if there is one.
 /// </summary>
-internal sealed class DispatcherRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove) : RequestRouter(replicas, canMove)
+internal sealed class DispatcherRouter(List<ReplicaState> replicas, Func<int, int, bool> canMove) : RequestRouter(replicas, canMove)
 {
     private readonly List<MeasuredPrefillRate> _rates = [];
 

@@ -9,7 +9,7 @@ namespace E2LLM.Simulation.Policies;
 /// goes back when it is idle. In its strongest form: replicas are unlike here, so they are compared by estimated delay (of all, as in LeastDelayRouter) and not by tokens, and a
 /// replica is lent only where that is expected to be sooner. Source: ISCA 2024, and splitwise-sim's MixedPoolScheduler.
 /// </summary>
-internal sealed class MixedPoolRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove, int promptTokenLimit) : RequestRouter(replicas, canMove)
+internal sealed class MixedPoolRouter(List<ReplicaState> replicas, Func<int, int, bool> canMove, int promptTokenLimit) : RequestRouter(replicas, canMove)
 {
     /// <inheritdoc/>
     public override bool TryRoute(RequestState request)

@@ -4,13 +4,13 @@ using E2LLM.Simulation.Engine;
 namespace E2LLM.Simulation.Policies;
 
 /// <summary>Chooses the replicas of a request. One instance per run; allocates nothing per request; not thread-safe.</summary>
-internal abstract class RequestRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove)
+internal abstract class RequestRouter(List<ReplicaState> replicas, Func<int, int, bool> canMove)
 {
     /// <summary>The replicas, new ones of a new plan included.</summary>
-    protected IReadOnlyList<ReplicaState> Replicas { get; } = replicas;
+    protected List<ReplicaState> Replicas { get; } = replicas;
 
     /// <summary>Creates the router that <paramref name="options"/> asks for.</summary>
-    public static RequestRouter Create(SimulationOptions options, IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove) => options.Router switch
+    public static RequestRouter Create(SimulationOptions options, List<ReplicaState> replicas, Func<int, int, bool> canMove) => options.Router switch
     {
         RouterKind.JsqWait => new JsqWaitRouter(replicas, canMove),
         RouterKind.JsqCount => new JsqCountRouter(replicas, canMove),

@@ -4,7 +4,7 @@ using E2LLM.Simulation.Events;
 namespace E2LLM.Simulation.Policies;
 
 /// <summary>Joins the replica with the fewest requests of the phase.</summary>
-internal sealed class JsqCountRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove) : RequestRouter(replicas, canMove)
+internal sealed class JsqCountRouter(List<ReplicaState> replicas, Func<int, int, bool> canMove) : RequestRouter(replicas, canMove)
 {
     /// <inheritdoc/>
     protected override double PrefillKey(ReplicaState replica, RequestState request) =>
@@ -15,7 +15,7 @@ internal sealed class JsqCountRouter(IReadOnlyList<ReplicaState> replicas, Func<
 }
 
 /// <summary>Joins the replica with the fewest tokens left to do in the phase.</summary>
-internal sealed class JsqTokensRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove) : RequestRouter(replicas, canMove)
+internal sealed class JsqTokensRouter(List<ReplicaState> replicas, Func<int, int, bool> canMove) : RequestRouter(replicas, canMove)
 {
     /// <inheritdoc/>
     protected override double PrefillKey(ReplicaState replica, RequestState request) =>
@@ -26,7 +26,7 @@ internal sealed class JsqTokensRouter(IReadOnlyList<ReplicaState> replicas, Func
 }
 
 /// <summary>Draws two replicas of the phase and takes the one with the shorter estimated wait (Mitzenmacher, 2001).</summary>
-internal sealed class PowerOfTwoRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove, ulong seed) : RequestRouter(replicas, canMove)
+internal sealed class PowerOfTwoRouter(List<ReplicaState> replicas, Func<int, int, bool> canMove, ulong seed) : RequestRouter(replicas, canMove)
 {
     private readonly SeededRandom _random = new(seed, stream: 7);
     private readonly List<int> _candidates = [];
@@ -76,7 +76,7 @@ internal sealed class PowerOfTwoRouter(IReadOnlyList<ReplicaState> replicas, Fun
 }
 
 /// <summary>Requests wait at the dispatcher for the first replica with an idle lane and no prompt; of several, the fastest.</summary>
-internal sealed class CentralQueueRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove) : RequestRouter(replicas, canMove)
+internal sealed class CentralQueueRouter(List<ReplicaState> replicas, Func<int, int, bool> canMove) : RequestRouter(replicas, canMove)
 {
     /// <inheritdoc/>
     public override bool TryRoute(RequestState request)
@@ -93,7 +93,7 @@ internal sealed class CentralQueueRouter(IReadOnlyList<ReplicaState> replicas, F
 }
 
 /// <summary>Every request takes the same two replicas: what a request would get on that route.</summary>
-internal sealed class FixedRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove, int prefill, int decode) : RequestRouter(replicas, canMove)
+internal sealed class FixedRouter(List<ReplicaState> replicas, Func<int, int, bool> canMove, int prefill, int decode) : RequestRouter(replicas, canMove)
 {
     /// <inheritdoc/>
     protected override double PrefillKey(ReplicaState replica, RequestState request) => replica.Index == prefill ? 0 : double.PositiveInfinity;

@@ -40,7 +40,7 @@ internal static class WaitEstimate
 }
 
 /// <summary>Joins the shortest estimated wait, own service included. A prefill replica is judged by itself and the best decode replica that its prompts can go to.</summary>
-internal sealed class JsqWaitRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove) : RequestRouter(replicas, canMove)
+internal sealed class JsqWaitRouter(List<ReplicaState> replicas, Func<int, int, bool> canMove) : RequestRouter(replicas, canMove)
 {
     /// <inheritdoc/>
     protected override double PrefillKey(ReplicaState replica, RequestState request)
@@ -66,7 +66,7 @@ internal sealed class JsqWaitRouter(IReadOnlyList<ReplicaState> replicas, Func<i
 /// Joins where the request delays everybody least, itself included: its own estimated time plus what it adds to those that it would join. In a batch every
 /// sequence slows the others a little, and a prompt beside decoding sequences slows them a lot; a router that asks only for the own time crowds the fastest replica.
 /// </summary>
-internal sealed class LeastDelayRouter(IReadOnlyList<ReplicaState> replicas, Func<int, int, bool> canMove) : RequestRouter(replicas, canMove)
+internal sealed class LeastDelayRouter(List<ReplicaState> replicas, Func<int, int, bool> canMove) : RequestRouter(replicas, canMove)
 {
     /// <summary>Own time and burden of decoding at a replica.</summary>
     public static double Decode(ReplicaState replica, RequestState request) => WaitEstimate.DecodeSeconds(replica, request) + WaitEstimate.DecodeBurden(replica);
