@@ -5,6 +5,8 @@ namespace E2LLM.Tests.Replicas;
 /// <summary>The order in which a stage's thread does what it was given.</summary>
 public class StageLoopTests
 {
+    private static readonly TimeSpan Guard = TimeSpan.FromSeconds(60);
+
     [Fact]
     public void PostAhead_WhileWorkWaits_GoesBeforeItAndKeepsItsOwnOrder()
     {
@@ -16,13 +18,14 @@ public class StageLoopTests
             loop.Post(() =>
             {
                 running.Set();
-                go.Wait();
+                go.Wait(Guard);
             });
-            running.Wait();
+            Assert.True(running.Wait(Guard));
             loop.Post(() => done.Add("step 1"));
             loop.PostAhead(() => done.Add("close"));
             loop.Post(() => done.Add("step 2"));
             loop.PostAhead(() => done.Add("open"));
+            Assert.Equal(5, loop.QueueLength);
             go.Set();
         }
 
@@ -37,7 +40,28 @@ public class StageLoopTests
 
         Assert.True(loop.PostAhead(done.Set));
 
-        Assert.True(done.Wait(TimeSpan.FromSeconds(30)));
+        Assert.True(done.Wait(Guard));
+    }
+
+    [Fact]
+    public async Task QueueLength_WhileManyPostAheadAndOthersAreDone_IsWhatIsLeft()
+    {
+        const int Count = 20_000;
+        using var loop = new StageLoop("count", error => throw error);
+        int done = 0;
+        Task[] posting = [.. Enumerable.Range(0, 4).Select(i => Task.Run(() =>
+        {
+            for (int n = 0; n < Count; n++)
+            {
+                _ = i % 2 == 0 ? loop.PostAhead(() => done++) : loop.Post(() => done++);
+            }
+        }))];
+        await Task.WhenAll(posting).WaitAsync(Guard);
+        using var last = new ManualResetEventSlim();
+        loop.Post(last.Set);
+        Assert.True(last.Wait(Guard));
+        Assert.Equal(4 * Count, done);
+        Assert.InRange(loop.QueueLength, 0, 1);
     }
 
     [Fact]

@@ -9,11 +9,15 @@ namespace E2LLM.Replicas.Stages;
 /// </summary>
 internal sealed class StageLoop : IDisposable
 {
-    private readonly BlockingCollection<Action> _work = [];
-    private readonly ConcurrentQueue<Action> _ahead = new();
+    private readonly Lock _gate = new();
+    private readonly ConcurrentQueue<Action> _work = new(), _ahead = new();
+
+    // One for each piece of work, and one for the end.
+    private readonly SemaphoreSlim _turns = new(0);
     private readonly Thread _thread;
     private readonly Action<Exception> _onFault;
     private int _queueLength;
+    private bool _ended;
 
     /// <param name="name">Name of the device, for the thread.</param>
     /// <param name="onFault">Takes what work threw against its promise: whoever depends on the stage must be told, and the process must not die of it.</param>
@@ -29,63 +33,58 @@ internal sealed class StageLoop : IDisposable
 
     /// <summary>Appends work, which must not throw.</summary>
     /// <returns>False where the loop has ended: the work will not be done.</returns>
-    public bool Post(Action work)
-    {
-        try
-        {
-            Interlocked.Increment(ref _queueLength);
-            _work.Add(work);
-            return true;
-        }
-        catch (InvalidOperationException)
-        {
-            // Completed or disposed by now.
-            Interlocked.Decrement(ref _queueLength);
-            return false;
-        }
-    }
+    public bool Post(Action work) => Add(_work, work);
 
     /// <summary>Posts work, which must not throw, ahead of all work that <see cref="Post"/> took and that has not begun; behind what was posted so before.</summary>
-    /// <returns>False where the loop has ended.</returns>
-    public bool PostAhead(Action work)
-    {
-        _ahead.Enqueue(work);
-
-        // The turn that wakes the thread; the work is done before whatever comes next there.
-        return Post(static () => { });
-    }
+    /// <returns>False where the loop has ended: the work will not be done.</returns>
+    public bool PostAhead(Action work) => Add(_ahead, work);
 
     /// <summary>Does what was posted, then ends the thread.</summary>
     public void Dispose()
     {
-        try
+        lock (_gate)
         {
-            _work.CompleteAdding();
-        }
-        catch (ObjectDisposedException)
-        {
-            return;
+            if (!_ended)
+            {
+                _ended = true;
+                _turns.Release();
+            }
         }
 
         if (Thread.CurrentThread != _thread)
         {
             _thread.Join();
-            _work.Dispose();
+        }
+    }
+
+    private bool Add(ConcurrentQueue<Action> queue, Action work)
+    {
+        lock (_gate)
+        {
+            if (_ended)
+            {
+                return false;
+            }
+
+            Interlocked.Increment(ref _queueLength);
+            queue.Enqueue(work);
+            _turns.Release();
+            return true;
         }
     }
 
     private void Run()
     {
-        foreach (Action work in _work.GetConsumingEnumerable())
+        _turns.Wait();
+        while (_ahead.TryDequeue(out Action? work) || _work.TryDequeue(out work))
         {
-            while (_ahead.TryDequeue(out Action? first))
-            {
-                Do(first);
-            }
-
             Do(work);
             Interlocked.Decrement(ref _queueLength);
+            _turns.Wait();
         }
+
+        // The turn of the end, behind all others.
+        _turns.Dispose();
     }
 
     private void Do(Action work)
