@@ -1,26 +1,21 @@
-using System.Diagnostics;
 using System.Net;
-using System.Net.Sockets;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using E2LLM.Tests.Support;
 
 namespace E2LLM.Tests.Samples;
 
 /// <summary>A web service, usually <c>06-ChatInAspNetCore</c>, as a process on a free port of the loopback interface.</summary>
-internal sealed class ChatService : IAsyncDisposable
+internal sealed partial class ChatService : IAsyncDisposable
 {
     public const string Model = "tinytales-3.9m";
-    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(2);
-    private readonly Process process;
-    private readonly Task<string> output, error;
+    private readonly ChildProcess _process;
 
-    private ChatService(Process process, Uri address)
+    private ChatService(ChildProcess process, Uri address)
     {
-        this.process = process;
-        output = process.StandardOutput.ReadToEndAsync();
-        error = process.StandardError.ReadToEndAsync();
+        _process = process;
         Address = address;
-        Http = new HttpClient { BaseAddress = address, Timeout = Limit };
+        Http = new HttpClient { BaseAddress = address, Timeout = ChildProcess.EventLimit };
     }
 
     public Uri Address { get; }
@@ -34,34 +29,21 @@ internal sealed class ChatService : IAsyncDisposable
     /// <summary>Starts another web service and waits until a path of it answers.</summary>
     public static async Task<ChatService> StartAsync(IEnumerable<string> program, string path, params (string Name, string Value)[] environment)
     {
-        var address = new Uri($"http://127.0.0.1:{FreePort()}");
-        var start = new ProcessStartInfo("dotnet", [.. program, "--urls", address.ToString()])
+        // The system gives a port that nobody has, and the host says which.
+        ChildProcess process = ChildProcess.Start(
+            "dotnet", [.. program, "--urls", "http://127.0.0.1:0", "--Logging:LogLevel:Microsoft.Hosting.Lifetime=Information"],
+            environment: environment.ToDictionary(variable => variable.Name, variable => (string?)variable.Value));
+        try
         {
-            RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false,
-        };
-        foreach ((string name, string value) in environment)
-        {
-            start.Environment[name] = value;
+            await process.UntilAsync(() => Listening().IsMatch(process.Out), "the address that it listens on");
+            var service = new ChatService(process, new Uri(Listening().Match(process.Out).Groups["address"].Value));
+            await service.Http.GetStringAsync(new Uri(path, UriKind.Relative));
+            return service;
         }
-
-        var service = new ChatService(Process.Start(start)!, address);
-        using var limit = new CancellationTokenSource(Limit);
-        while (true)
+        catch
         {
-            try
-            {
-                await service.Http.GetStringAsync(new Uri(path, UriKind.Relative), limit.Token);
-                return service;
-            }
-            catch (HttpRequestException) when (!service.process.HasExited)
-            {
-                await Task.Delay(100, limit.Token);
-            }
-            catch
-            {
-                await service.DisposeAsync();
-                throw;
-            }
+            await process.DisposeAsync();
+            throw;
         }
     }
 
@@ -76,27 +58,17 @@ internal sealed class ChatService : IAsyncDisposable
     /// <summary>SIGTERM, as a service manager ends it; all that it said.</summary>
     public async Task<(int ExitCode, string Log)> StopAsync()
     {
-        Signals.Send(process, Signals.Terminate);
-        await process.WaitForExitAsync().WaitAsync(Limit);
-        return (process.ExitCode, await output + await error);
+        _process.Send(Signals.Terminate);
+        int exitCode = await _process.WaitForExitAsync(ChildProcess.EventLimit);
+        return (exitCode, _process.Out + _process.Error);
     }
 
     public async ValueTask DisposeAsync()
     {
         Http.Dispose();
-        if (!process.HasExited)
-        {
-            process.Kill(entireProcessTree: true);
-            await process.WaitForExitAsync();
-        }
-
-        process.Dispose();
+        await _process.DisposeAsync();
     }
 
-    private static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
-    }
+    [GeneratedRegex(@"Now listening on: (?<address>http://\S+)\s")]
+    private static partial Regex Listening();
 }

@@ -97,33 +97,23 @@ public sealed class ChatServiceTests
     [Fact]
     public async Task OpenAiClient_FromNpm_TalksToIt()
     {
-        string folder = Directory.CreateTempSubdirectory("e2llm-openai-").FullName;
-        try
+        using var folder = new TemporaryFolder();
+        if (await NpmInstall.FindAsync(folder.Path, "openai") is { } missing)
         {
-            if (await NpmInstall.FindAsync(folder, "openai") is { } missing)
-            {
-                Console.WriteLine($"skipped: {missing}");
-                return;
-            }
+            Console.WriteLine($"skipped: {missing}");
+            return;
+        }
 
-            await using ChatService service = await ChatService.StartAsync();
-            File.Copy(Repository.PathOf("tests/E2LLM.Tests/Samples/openai-client.mjs"), Path.Combine(folder, "client.mjs"));
-            SampleRun run = (await SampleRun.OfProgram("node", ["client.mjs", $"{service.Address}v1", ChatService.Model], folder)).Succeeded();
-            Assert.EndsWith("all as expected\n", run.Out, StringComparison.Ordinal);
-        }
-        finally
-        {
-            Directory.Delete(folder, recursive: true);
-        }
+        await using ChatService service = await ChatService.StartAsync();
+        File.Copy(Repository.PathOf("tests/E2LLM.Tests/Samples/openai-client.mjs"), folder.In("client.mjs"));
+        SampleRun run = (await SampleRun.OfProgram("node", ["client.mjs", $"{service.Address}v1", ChatService.Model], folder.Path)).Succeeded();
+        Assert.EndsWith("all as expected\n", run.Out, StringComparison.Ordinal);
     }
 
     [Fact]
     public async Task Telemetry_ToACollectorOnLoopback_ArrivesAsOtlp()
     {
-        using var collector = new HttpListener();
-        var address = new Uri($"http://127.0.0.1:{Random.Shared.Next(20_000, 30_000)}/");
-        collector.Prefixes.Add(address.ToString());
-        collector.Start();
+        using HttpListener collector = Listen(out Uri address);
         Task<Dictionary<string, string>> collecting = CollectAsync(collector);
         await using (ChatService service = await ChatService.StartAsync(
             ("OTEL_EXPORTER_OTLP_ENDPOINT", address.ToString()), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"), ("OTEL_METRIC_EXPORT_INTERVAL", "500")))
@@ -135,9 +125,29 @@ public sealed class ChatServiceTests
         }
 
         collector.Stop();
-        Dictionary<string, string> received = await collecting;
+        Dictionary<string, string> received = await collecting.WaitAsync(ChildProcess.EventLimit);
         Assert.Contains("e2llm.stage.duration", received["/v1/metrics"], StringComparison.Ordinal);
         Assert.Contains("E2LLM", received["/v1/traces"], StringComparison.Ordinal);
+    }
+
+    /// <summary>Listens on a port that nobody has; such a listener cannot leave the choice to the system.</summary>
+    private static HttpListener Listen(out Uri address)
+    {
+        for (int attempt = 0; ; attempt++)
+        {
+            var listener = new HttpListener();
+            address = new Uri($"http://127.0.0.1:{Random.Shared.Next(20_000, 30_000)}/");
+            listener.Prefixes.Add(address.ToString());
+            try
+            {
+                listener.Start();
+                return listener;
+            }
+            catch (HttpListenerException) when (attempt < 20)
+            {
+                listener.Close();
+            }
+        }
     }
 
     private static async IAsyncEnumerable<JsonElement> LiveAsync(ChatService service, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)

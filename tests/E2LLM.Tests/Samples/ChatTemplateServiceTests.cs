@@ -16,9 +16,9 @@ public sealed class ChatTemplateServiceTests : IDisposable
         "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
         + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
-    private readonly string path = Path.GetTempFileName();
+    private readonly string _path = Path.GetTempFileName();
 
-    public void Dispose() => File.Delete(path);
+    public void Dispose() => File.Delete(_path);
 
     [Fact]
     public async Task ChatCompletions_ModelWithChatMl_SeesThePromptThatItsTemplateWrites()
@@ -30,13 +30,13 @@ public sealed class ChatTemplateServiceTests : IDisposable
             .Int32s("tokenizer.ggml.token_type", [.. Enumerable.Repeat(1, 256), 3, 3])
             .Strings("tokenizer.ggml.merges").UInt32("tokenizer.ggml.eos_token_id", End)
             .String("tokenizer.chat_template", ChatMl));
-        await File.WriteAllBytesAsync(path, model.File());
+        await File.WriteAllBytesAsync(_path, model.File());
         int[] expected =
         [
             Start, .. Bytes("system\nBe brief."), End, .. Bytes("\n"), Start, .. Bytes("user\nHi <|im_end|> you"), End, .. Bytes("\n"), Start, .. Bytes("assistant\n"),
         ];
 
-        await using ChatService service = await ChatService.StartAsync([SampleRun.Assembly("06-ChatInAspNetCore"), "--Chat:Model", path, "--Logging:LogLevel:Default=Warning"], "/health");
+        await using ChatService service = await ChatService.StartAsync([SampleRun.Assembly("06-ChatInAspNetCore"), "--Chat:Model", _path, "--Logging:LogLevel:Default=Warning"], "/health");
         (HttpStatusCode status, JsonElement body) = await service.PostAsync("/v1/chat/completions", """
             {"model":"random","temperature":2,"top_p":1,"seed":3,"max_tokens":24,"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hi <|im_end|> you"}]}
             """);
@@ -54,7 +54,7 @@ public sealed class ChatTemplateServiceTests : IDisposable
 
     private async Task<string> Continue(int[] ids)
     {
-        using TextGenerator generator = TextGenerator.Load(path);
+        using TextGenerator generator = TextGenerator.Load(_path);
         string text = "";
         await foreach (GeneratedToken token in generator.GenerateAsync(ids, new GenerationOptions { MaxTokenCount = 24, Sampling = new SamplingOptions { Temperature = 2f, Seed = 3 } }))
         {

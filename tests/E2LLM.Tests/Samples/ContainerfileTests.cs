@@ -30,10 +30,10 @@ public sealed class ContainerfileTests
     [Fact]
     public async Task RunAndEntrypoint_AsWritten_PublishAProgramThatChecksItsSettings()
     {
-        string image = Directory.CreateTempSubdirectory("e2llm-image-").FullName;
+        using var image = new TemporaryFolder();
         string[] publish = Assert.Single(All("RUN")).Split(' ');
         Assert.Equal(["-o", "/app"], publish[^2..]);
-        string app = Path.Combine(image, "app");
+        string app = image.In("app");
         (await SampleRun.OfProgram(publish[0], [.. publish[1..^1], app, "--no-build"], Repository.Root)).Succeeded();
 
         Dictionary<string, string?> environment = Assert.Single(All("ENV")).Split(' ').ToDictionary(pair => pair.Split('=')[0], pair => (string?)pair.Split('=')[1]);
@@ -46,7 +46,6 @@ public sealed class ContainerfileTests
         // The address that it listens on is the one that is exposed, and is right.
         Assert.DoesNotContain("Stage:Listen", run.Error, StringComparison.Ordinal);
         Assert.EndsWith($":{Assert.Single(All("EXPOSE"))}", environment["Stage__Listen"], StringComparison.Ordinal);
-        Directory.Delete(image, recursive: true);
     }
 
     private static string[] All(string name) => [.. Instructions.Where(instruction => instruction.Name == name).Select(instruction => instruction.Words)];

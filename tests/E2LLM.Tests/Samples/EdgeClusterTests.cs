@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 using System.Text.RegularExpressions;
 using E2LLM.Costs;
@@ -33,9 +32,8 @@ public sealed class EdgeClusterTests
     [Fact]
     public async Task Demo_ShortRun_GivesTheTokensOfASingleProcess()
     {
-        using Process demo = Start("--max-tokens", "12", "--seed", "3");
-        string output = await ReadAsync(demo);
-        Assert.True(demo.ExitCode == 0, output);
+        (int exitCode, string output) = await RunAsync("--max-tokens", "12", "--seed", "3");
+        Assert.True(exitCode == 0, output);
         Assert.Contains("\nSAME: each of the 72 tokens", output, StringComparison.Ordinal);
         Assert.Contains("KV moved", output, StringComparison.Ordinal);
 
@@ -50,9 +48,8 @@ public sealed class EdgeClusterTests
     [Fact]
     public async Task Demo_OwnPrompt_IsServedGreedilyAndSampled()
     {
-        using Process demo = Start("--prompt", "Tom had a cat", "--max-tokens", "6");
-        string output = await ReadAsync(demo);
-        Assert.True(demo.ExitCode == 0, output);
+        (int exitCode, string output) = await RunAsync("--prompt", "Tom had a cat", "--max-tokens", "6");
+        Assert.True(exitCode == 0, output);
         Assert.Contains("(1 greedy requests, 1 sampled)", output, StringComparison.Ordinal);
     }
 
@@ -64,9 +61,8 @@ public sealed class EdgeClusterTests
     [InlineData("every@40", "at token 40", true)]
     public async Task Demo_StageKilled_GivesTheTokensOfASingleProcess(string order, string moment, bool hits)
     {
-        using Process demo = Start("--kill", order, "--max-tokens", "24");
-        string output = await ReadAsync(demo);
-        Assert.True(demo.ExitCode == 0, output);
+        (int exitCode, string output) = await RunAsync("--kill", order, "--max-tokens", "24");
+        Assert.True(exitCode == 0, output);
         Assert.Matches($"KILLED .* {moment}", output);
         AssertSame(output, 24);
         Assert.Contains("PLANNED anew", output, StringComparison.Ordinal);
@@ -77,9 +73,8 @@ public sealed class EdgeClusterTests
     [Fact]
     public async Task Demo_DeviceAdded_GetsItsLayersAndIsUsedWhileTheTextStaysTheSame()
     {
-        using Process demo = Start("--add", "workstation@20", "--max-tokens", "24");
-        string output = await ReadAsync(demo);
-        Assert.True(demo.ExitCode == 0, output);
+        (int exitCode, string output) = await RunAsync("--add", "workstation@20", "--max-tokens", "24");
+        Assert.True(exitCode == 0, output);
         Assert.Matches("JOINED workstation .* at token 20; it holds nothing yet", output);
         Assert.Contains("workstation joined, 13 devices are there", output, StringComparison.Ordinal);
         Assert.Matches("workstation holds layers .* came over the stream", output);
@@ -90,37 +85,33 @@ public sealed class EdgeClusterTests
     [Fact]
     public async Task Demo_DeviceThatCannotJoin_IsRefusedWithThoseThatCan()
     {
-        using Process demo = Start("--add", "toaster@3");
-        string output = await ReadAsync(demo);
-        Assert.Equal(1, demo.ExitCode);
+        (int exitCode, string output) = await RunAsync("--add", "toaster@3");
+        Assert.Equal(1, exitCode);
         Assert.Contains("'toaster' cannot join; newcomers: workstation, laptop-c, board-c", output, StringComparison.Ordinal);
     }
 
     [Fact]
     public async Task Demo_KillOfADeviceThatIsNoStage_IsRefusedWithTheStages()
     {
-        using Process demo = Start("--kill", "toaster@3");
-        string output = await ReadAsync(demo);
-        Assert.Equal(1, demo.ExitCode);
+        (int exitCode, string output) = await RunAsync("--kill", "toaster@3");
+        Assert.Equal(1, exitCode);
         Assert.Contains("no stage of the plan runs on 'toaster'; stages: ", output, StringComparison.Ordinal);
     }
 
     [Fact]
     public async Task Demo_OtherModel_ScalesTheEmbeddedDevices()
     {
-        using Process demo = Start("--model", Repository.PathOf("samples/models/tinytales-3.9m-f32.gguf"), "--prompt", "Tom had a cat", "--max-tokens", "6");
-        string output = await ReadAsync(demo);
-        Assert.True(demo.ExitCode == 0, output);
+        (int exitCode, string output) = await RunAsync("--model", Repository.PathOf("samples/models/tinytales-3.9m-f32.gguf"), "--prompt", "Tom had a cat", "--max-tokens", "6");
+        Assert.True(exitCode == 0, output);
         Assert.Contains("(1 greedy requests, 1 sampled)", output, StringComparison.Ordinal);
     }
 
     [Fact]
     public async Task Demo_PlanOnlyAtRealScale_PlansAndStops()
     {
-        using Process demo = Start(
+        (int exitCode, string output) = await RunAsync(
             "--plan-only", "--cluster", Repository.PathOf("samples/EdgeCluster/cluster-real.json"), "--model", Repository.PathOf("samples/EdgeCluster/model-8b.json"));
-        string output = await ReadAsync(demo);
-        Assert.True(demo.ExitCode == 0, output);
+        Assert.True(exitCode == 0, output);
         Assert.Contains("Plan for llama-3.1-8b", output, StringComparison.Ordinal);
         Assert.DoesNotContain("Starting", output, StringComparison.Ordinal);
     }
@@ -137,9 +128,8 @@ public sealed class EdgeClusterTests
     [InlineData("--add", "workstation")]
     public async Task Demo_WrongOption_ShowsUsage(params string[] args)
     {
-        using Process demo = Start(args);
-        string output = await ReadAsync(demo);
-        Assert.Equal(2, demo.ExitCode);
+        (int exitCode, string output) = await RunAsync(args);
+        Assert.Equal(2, exitCode);
         Assert.Contains("usage: EdgeCluster", output, StringComparison.Ordinal);
     }
 
@@ -152,14 +142,8 @@ public sealed class EdgeClusterTests
             return;
         }
 
-        using Process demo = Start("--max-tokens", "400");
-        string line;
-        do
-        {
-            line = await demo.StandardOutput.ReadLineAsync() ?? throw new InvalidOperationException("the demo ended early");
-        }
-        while (!line.StartsWith("Each got its own layers over a stream", StringComparison.Ordinal));
-
+        await using ChildProcess demo = ChildProcess.Start("dotnet", [typeof(Demo).Assembly.Location, "--max-tokens", "400"]);
+        await demo.UntilAsync(() => demo.Out.Contains("Each got its own layers over a stream", StringComparison.Ordinal), "all stages at work");
         int[] children = [.. Directory.GetDirectories($"/proc/{demo.Id}/task")
             .SelectMany(task => File.ReadAllText(Path.Combine(task, "children")).Split(' ', StringSplitOptions.RemoveEmptyEntries))
             .Select(int.Parse)];
@@ -168,13 +152,15 @@ public sealed class EdgeClusterTests
         // No device was told of the model's file, nor has it open or mapped.
         Assert.All(children, child => Assert.DoesNotContain(".gguf", File.ReadAllText($"/proc/{child}/cmdline") + File.ReadAllText($"/proc/{child}/maps"), StringComparison.Ordinal));
         demo.Kill();
-        await demo.WaitForExitAsync();
+        await demo.WaitForExitAsync(ChildProcess.EventLimit);
         for (int i = 0; i < 150 && children.Any(IsAlive); i++)
         {
             await Task.Delay(200);
         }
 
-        Assert.DoesNotContain(children, IsAlive);
+        int[] left = [.. children.Where(IsAlive)];
+        Array.ForEach(left, child => Signals.Send(child, Signals.Kill));
+        Assert.Empty(left);
     }
 
     /// <summary>All tokens of at least two rounds of six requests were judged the same. A sampled text may end before it is as long as asked for.</summary>
@@ -190,24 +176,9 @@ public sealed class EdgeClusterTests
     private static bool IsAlive(int id) =>
         File.Exists($"/proc/{id}/cmdline") && File.ReadAllText($"/proc/{id}/cmdline").Contains("EdgeCluster", StringComparison.Ordinal);
 
-    private static Process Start(params string[] args) => Process.Start(new ProcessStartInfo("dotnet", [typeof(Demo).Assembly.Location, .. args])
+    private static async Task<(int ExitCode, string Output)> RunAsync(params string[] args)
     {
-        RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false,
-    })!;
-
-    private static async Task<string> ReadAsync(Process process)
-    {
-        using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(2));
-        try
-        {
-            Task<string> output = process.StandardOutput.ReadToEndAsync(limit.Token), error = process.StandardError.ReadToEndAsync(limit.Token);
-            await process.WaitForExitAsync(limit.Token);
-            return "\n" + await output + await error;
-        }
-        catch (OperationCanceledException)
-        {
-            process.Kill(entireProcessTree: true);
-            throw;
-        }
+        SampleRun run = await SampleRun.OfProgram("dotnet", [typeof(Demo).Assembly.Location, .. args], limit: TimeSpan.FromMinutes(3));
+        return (run.ExitCode, $"\n{run.Out}{run.Error}");
     }
 }

@@ -70,7 +70,7 @@ public sealed partial class ReadmeTests
     {
         using var alone = new StringWriter();
         using var served = new StringWriter();
-        await GenerateText.RunAsync(ToolRun.Q8Model, alone);
+        await GenerateText.RunAsync(ToolRun.Q8Model, alone).WaitAsync(TimeSpan.FromMinutes(1));
         await ServePlan.RunAsync(ToolRun.Q8Model, served).WaitAsync(TimeSpan.FromMinutes(1));
         Assert.True(served.ToString().Length > 100, served.ToString());
         Assert.StartsWith(served.ToString(), alone.ToString(), StringComparison.Ordinal);

@@ -1,5 +1,3 @@
-using System.Diagnostics;
-using System.Text;
 using E2LLM.Tests.Support;
 
 namespace E2LLM.Tests.Samples;
@@ -18,33 +16,15 @@ internal sealed record SampleRun(int ExitCode, string Out, string Error)
 
     public static Task<SampleRun> Of(string sample, params string[] args) => OfProgram("dotnet", [Assembly(sample), .. args]);
 
-    /// <summary>Runs any program, in a folder of its own choice, with variables set or (null) removed.</summary>
+    /// <summary>Runs any program with nothing to read, in a folder of its own choice, with variables set or (null) removed.</summary>
+    /// <exception cref="TimeoutException">It has not ended within <paramref name="limit"/>, by default six minutes; it was ended then.</exception>
     public static async Task<SampleRun> OfProgram(
-        string program, IEnumerable<string> args, string? folder = null, IReadOnlyDictionary<string, string?>? environment = null)
+        string program, IEnumerable<string> args, string? folder = null, IReadOnlyDictionary<string, string?>? environment = null, TimeSpan? limit = null)
     {
-        var start = new ProcessStartInfo(program, args)
-        {
-            RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false, WorkingDirectory = folder ?? "",
-            StandardOutputEncoding = Encoding.UTF8, StandardErrorEncoding = Encoding.UTF8,
-        };
-        foreach ((string name, string? value) in environment ?? new Dictionary<string, string?>())
-        {
-            start.Environment[name] = value;
-        }
-
-        using Process process = Process.Start(start)!;
-        using var limit = new CancellationTokenSource(Limit);
-        try
-        {
-            Task<string> output = process.StandardOutput.ReadToEndAsync(limit.Token), error = process.StandardError.ReadToEndAsync(limit.Token);
-            await process.WaitForExitAsync(limit.Token);
-            return new SampleRun(process.ExitCode, (await output).ReplaceLineEndings("\n"), (await error).ReplaceLineEndings("\n"));
-        }
-        catch (OperationCanceledException)
-        {
-            process.Kill(entireProcessTree: true);
-            throw;
-        }
+        await using ChildProcess process = ChildProcess.Start(program, args, folder, environment);
+        process.Input.Close();
+        int exitCode = await process.WaitForExitAsync(limit ?? Limit);
+        return new SampleRun(exitCode, process.Out.ReplaceLineEndings("\n"), process.Error.ReplaceLineEndings("\n"));
     }
 
     /// <summary>Fails with all that the program said unless it ended well.</summary>

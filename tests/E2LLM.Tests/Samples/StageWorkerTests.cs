@@ -13,43 +13,43 @@ namespace E2LLM.Tests.Samples;
 /// <summary>Workers as services of their own, with certificates of their own authority.</summary>
 public sealed class StageWorkerTests : IAsyncLifetime
 {
-    private readonly string folder = Directory.CreateTempSubdirectory("e2llm-stage-").FullName;
-    private bool hasOpenSsl;
+    private readonly string _folder = Directory.CreateTempSubdirectory("e2llm-stage-").FullName;
+    private bool _hasOpenSsl;
 
     public async Task InitializeAsync()
     {
-        hasOpenSsl = OperatingSystem.IsLinux() && (File.Exists("/usr/bin/openssl") || File.Exists("/usr/local/bin/openssl"));
-        if (!hasOpenSsl)
+        _hasOpenSsl = OperatingSystem.IsLinux() && (File.Exists("/usr/bin/openssl") || File.Exists("/usr/local/bin/openssl"));
+        if (!_hasOpenSsl)
         {
             Console.WriteLine("skipped: certificates are made with OpenSSL, on Linux");
             return;
         }
 
         string script = Repository.PathOf("samples/07-StageWorker/make-certificates.sh");
-        (await SampleRun.OfProgram("sh", [script, Path.Combine(folder, "ours"), "first", "last", "dispatcher"])).Succeeded();
-        (await SampleRun.OfProgram("sh", [script, Path.Combine(folder, "theirs"), "dispatcher"])).Succeeded();
-        await File.WriteAllTextAsync(Path.Combine(folder, "plan.json"), TwoStages().ToJson());
+        (await SampleRun.OfProgram("sh", [script, Path.Combine(_folder, "ours"), "first", "last", "dispatcher"])).Succeeded();
+        (await SampleRun.OfProgram("sh", [script, Path.Combine(_folder, "theirs"), "dispatcher"])).Succeeded();
+        await File.WriteAllTextAsync(Path.Combine(_folder, "plan.json"), TwoStages().ToJson());
     }
 
     public Task DisposeAsync()
     {
-        Directory.Delete(folder, recursive: true);
+        Directory.Delete(_folder, recursive: true);
         return Task.CompletedTask;
     }
 
     [Fact]
     public async Task Workers_WithCertificates_ServeAndRefuseStrangers()
     {
-        if (!hasOpenSsl)
+        if (!_hasOpenSsl)
         {
             return;
         }
 
         // The first stage connects to the last, so the last must have its port first.
         await using StageWorkerProcess last = Start("last");
-        int lastPort = await last.Port;
+        int lastPort = await last.PortAsync();
         await using StageWorkerProcess first = Start("first", ("Stage__Peers__last", $"127.0.0.1:{lastPort}"));
-        var ports = new Dictionary<string, int>(StringComparer.Ordinal) { ["first"] = await first.Port, ["last"] = lastPort };
+        var ports = new Dictionary<string, int>(StringComparer.Ordinal) { ["first"] = await first.PortAsync(), ["last"] = lastPort };
         using GgufFile file = GgufFile.Open(ToolRun.Q8Model);
         ModelIdentity identity = ModelIdentityReader.Read(file);
 
@@ -88,7 +88,7 @@ public sealed class StageWorkerTests : IAsyncLifetime
     [Fact]
     public async Task Unit_ExecStartAsWritten_StartsListensAndStopsAtSigTerm()
     {
-        if (!hasOpenSsl)
+        if (!_hasOpenSsl)
         {
             return;
         }
@@ -99,11 +99,11 @@ public sealed class StageWorkerTests : IAsyncLifetime
         string[] command = Assert.Single(unit, line => line.StartsWith("ExecStart=", StringComparison.Ordinal))["ExecStart=".Length..].Split(' ');
         Assert.True(Path.IsPathRooted(command[0]), "systemd wants an absolute path");
         await using StageWorkerProcess worker = StageWorkerProcess.Start(command, Settings("first"));
-        Assert.InRange(await worker.Port, 1, 65535);
+        Assert.InRange(await worker.PortAsync(), 1, 65535);
         Assert.Equal(0, await worker.StopAsync());
 
         await using StageWorkerProcess lost = StageWorkerProcess.Start(command, Settings("first", ("Stage__Name", "unknown")));
-        InvalidOperationException ended = await Assert.ThrowsAsync<InvalidOperationException>(() => lost.Port);
+        InvalidOperationException ended = await Assert.ThrowsAsync<InvalidOperationException>(() => lost.PortAsync());
         Assert.Contains("has no stage on 'unknown'", ended.Message, StringComparison.Ordinal);
     }
 
@@ -154,7 +154,7 @@ public sealed class StageWorkerTests : IAsyncLifetime
     /// <summary>TLS itself, and trust in the authority, are not enough: who connects must show a certificate.</summary>
     private async Task RefusesWithoutACertificateAsync(int port)
     {
-        using X509Certificate2 authority = X509CertificateLoader.LoadCertificateFromFile(Path.Combine(folder, "ours", "authority.pem"));
+        using X509Certificate2 authority = X509CertificateLoader.LoadCertificateFromFile(Path.Combine(_folder, "ours", "authority.pem"));
         await using var secure = new SslStream(await Address(port).ConnectAsync(CancellationToken.None));
         using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(1));
         await Assert.ThrowsAnyAsync<IOException>(async () =>
@@ -181,7 +181,7 @@ public sealed class StageWorkerTests : IAsyncLifetime
         async (peer, ct) => await tls.ConnectAsync(await Address(ports[peer]).ConnectAsync(ct), peer, ct);
 
     private MutualTls Tls(string authority, string name) => MutualTls.Load(
-        Path.Combine(folder, authority, $"{name}.pem"), Path.Combine(folder, authority, $"{name}.key"), Path.Combine(folder, authority, "authority.pem"));
+        Path.Combine(_folder, authority, $"{name}.pem"), Path.Combine(_folder, authority, $"{name}.key"), Path.Combine(_folder, authority, "authority.pem"));
 
     private StageWorkerProcess Start(string name, params (string Setting, string Value)[] more) =>
         StageWorkerProcess.Start(["dotnet", SampleRun.Assembly("07-StageWorker")], Settings(name, more));
@@ -192,11 +192,11 @@ public sealed class StageWorkerTests : IAsyncLifetime
         {
             ["Stage__Name"] = name,
             ["Stage__Model"] = ToolRun.Q8Model,
-            ["Stage__Plan"] = Path.Combine(folder, "plan.json"),
+            ["Stage__Plan"] = Path.Combine(_folder, "plan.json"),
             ["Stage__Listen"] = "127.0.0.1:0",
-            ["Stage__Certificate"] = Path.Combine(folder, "ours", $"{name}.pem"),
-            ["Stage__Key"] = Path.Combine(folder, "ours", $"{name}.key"),
-            ["Stage__Authority"] = Path.Combine(folder, "ours", "authority.pem"),
+            ["Stage__Certificate"] = Path.Combine(_folder, "ours", $"{name}.pem"),
+            ["Stage__Key"] = Path.Combine(_folder, "ours", $"{name}.key"),
+            ["Stage__Authority"] = Path.Combine(_folder, "ours", "authority.pem"),
         };
         foreach ((string setting, string value) in more)
         {

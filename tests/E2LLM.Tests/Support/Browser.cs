@@ -4,38 +4,39 @@ using System.Net.WebSockets;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
 
 namespace E2LLM.Tests.Support;
 
 /// <summary>A headless Chromium with one page, driven by its own protocol (chromedevtools.github.io/devtools-protocol). Ends with this object.</summary>
-internal sealed class Browser : IAsyncDisposable
+internal sealed partial class Browser : IAsyncDisposable
 {
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(1);
-    private readonly Process process;
-    private readonly string profile;
-    private readonly ClientWebSocket socket = new();
-    private readonly ConcurrentDictionary<int, TaskCompletionSource<JsonElement>> pending = new();
-    private readonly ConcurrentQueue<string> complaints = new();
-    private Task reading = Task.CompletedTask;
-    private int lastId;
+    private readonly ChildProcess _process;
+    private readonly TemporaryFolder _profile;
+    private readonly ClientWebSocket _socket = new();
+    private readonly ConcurrentDictionary<int, TaskCompletionSource<JsonElement>> _pending = new();
+    private readonly ConcurrentQueue<string> _complaints = new();
+    private Task _reading = Task.CompletedTask;
+    private int _lastId;
 
-    private Browser(Process process, string profile) => (this.process, this.profile) = (process, profile);
+    private Browser(ChildProcess process, TemporaryFolder profile) => (_process, _profile) = (process, profile);
 
     /// <summary>What the page's console and its own errors said.</summary>
-    public IReadOnlyCollection<string> Complaints => complaints;
+    public IReadOnlyCollection<string> Complaints => _complaints;
 
     /// <summary>Where Chromium is, or null where it is not.</summary>
     public static string? Find() => new[] { "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome" }.FirstOrDefault(File.Exists);
 
     public static async Task<Browser> StartAsync(string program, int width, int height)
     {
-        string profile = Directory.CreateTempSubdirectory("e2llm-browser-").FullName;
+        var profile = new TemporaryFolder();
         var browser = new Browser(
-            Process.Start(new ProcessStartInfo(program,
+            ChildProcess.Start(program,
             [
                 "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--hide-scrollbars",
-                "--remote-debugging-port=0", $"--user-data-dir={profile}", $"--window-size={width},{height}", "about:blank",
-            ]) { RedirectStandardError = true, RedirectStandardOutput = true, UseShellExecute = false })!, profile);
+                "--remote-debugging-port=0", $"--user-data-dir={profile.Path}", $"--window-size={width},{height}", "about:blank",
+            ]), profile);
         try
         {
             await browser.ConnectAsync();
@@ -55,11 +56,11 @@ internal sealed class Browser : IAsyncDisposable
     /// <summary>Sends a command and waits for its result.</summary>
     public async Task<JsonElement> SendAsync(string method, JsonObject? parameters = null)
     {
-        int id = Interlocked.Increment(ref lastId);
+        int id = Interlocked.Increment(ref _lastId);
         var answer = new TaskCompletionSource<JsonElement>(TaskCreationOptions.RunContinuationsAsynchronously);
-        pending[id] = answer;
+        _pending[id] = answer;
         string text = new JsonObject { ["id"] = id, ["method"] = method, ["params"] = parameters ?? [] }.ToJsonString();
-        await socket.SendAsync(Encoding.UTF8.GetBytes(text), WebSocketMessageType.Text, endOfMessage: true, CancellationToken.None);
+        await _socket.SendAsync(Encoding.UTF8.GetBytes(text), WebSocketMessageType.Text, endOfMessage: true, CancellationToken.None).WaitAsync(Limit);
         return await answer.Task.WaitAsync(Limit);
     }
 
@@ -101,52 +102,29 @@ internal sealed class Browser : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        if (!process.HasExited)
-        {
-            process.Kill(entireProcessTree: true);
-            await process.WaitForExitAsync();
-        }
-
-        socket.Dispose();
-        await reading.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        process.Dispose();
-        try
-        {
-            Directory.Delete(profile, recursive: true);
-        }
-        catch (IOException)
-        {
-            // A child process may still write for a moment; the folder is a temporary one.
-        }
+        await _process.DisposeAsync();
+        _profile.Dispose();
+        _socket.Dispose();
+        await _reading.WaitAsync(Limit).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     private async Task ConnectAsync()
     {
-        const string Mark = "DevTools listening on ws://";
-        string? line;
-        do
-        {
-            line = await process.StandardError.ReadLineAsync().WaitAsync(Limit) ?? throw new InvalidOperationException("the browser ended at once");
-        }
-        while (!line.Contains(Mark, StringComparison.Ordinal));
-
-        _ = process.StandardError.ReadToEndAsync();
-        _ = process.StandardOutput.ReadToEndAsync();
-        string host = new Uri(line[line.IndexOf("ws://", StringComparison.Ordinal)..].Trim()).Authority;
-        using var http = new HttpClient();
-        using JsonDocument pages = JsonDocument.Parse(await http.GetStringAsync(new Uri($"http://{host}/json/list")));
+        await _process.UntilAsync(() => Listening().IsMatch(_process.Error), "the address that it listens on");
+        using var http = new HttpClient { Timeout = Limit };
+        using JsonDocument pages = JsonDocument.Parse(await http.GetStringAsync(new Uri($"http://{Listening().Match(_process.Error).Groups["host"].Value}/json/list")));
         string address = pages.RootElement.EnumerateArray().First(page => page.GetProperty("type").GetString() == "page").GetProperty("webSocketDebuggerUrl").GetString()!;
-        await socket.ConnectAsync(new Uri(address), CancellationToken.None).WaitAsync(Limit);
-        reading = ReadAsync();
+        await _socket.ConnectAsync(new Uri(address), CancellationToken.None).WaitAsync(Limit);
+        _reading = ReadAsync();
     }
 
     private async Task ReadAsync()
     {
         var buffer = new byte[1 << 16];
         using var message = new MemoryStream();
-        while (socket.State == WebSocketState.Open)
+        while (_socket.State == WebSocketState.Open)
         {
-            ValueWebSocketReceiveResult part = await socket.ReceiveAsync(buffer.AsMemory(), CancellationToken.None);
+            ValueWebSocketReceiveResult part = await _socket.ReceiveAsync(buffer.AsMemory(), CancellationToken.None);
             message.Write(buffer, 0, part.Count);
             if (part.EndOfMessage)
             {
@@ -160,7 +138,7 @@ internal sealed class Browser : IAsyncDisposable
     {
         using JsonDocument document = JsonDocument.Parse(message);
         JsonElement root = document.RootElement;
-        if (root.TryGetProperty("id", out JsonElement id) && pending.TryRemove(id.GetInt32(), out TaskCompletionSource<JsonElement>? answer))
+        if (root.TryGetProperty("id", out JsonElement id) && _pending.TryRemove(id.GetInt32(), out TaskCompletionSource<JsonElement>? answer))
         {
             if (root.TryGetProperty("error", out JsonElement error))
             {
@@ -173,7 +151,10 @@ internal sealed class Browser : IAsyncDisposable
         }
         else if (root.TryGetProperty("method", out JsonElement method) && method.GetString() is "Runtime.exceptionThrown" or "Log.entryAdded" or "Runtime.consoleAPICalled")
         {
-            complaints.Enqueue(root.GetProperty("params").ToString());
+            _complaints.Enqueue(root.GetProperty("params").ToString());
         }
     }
+
+    [GeneratedRegex(@"DevTools listening on ws://(?<host>[^/\s]+)/")]
+    private static partial Regex Listening();
 }

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Runtime.InteropServices;
 
 namespace E2LLM.Tests.Support;
@@ -6,10 +5,10 @@ namespace E2LLM.Tests.Support;
 /// <summary>Signals to other processes, at once: a program that sends them would be too late for some.</summary>
 internal static partial class Signals
 {
-    public const int Interrupt = 2, Terminate = 15;
+    public const int Interrupt = 2, Kill = 9, Terminate = 15;
 
-    public static void Send(Process process, int signal) => Assert.Equal(0, Kill(process.Id, signal));
+    public static void Send(int processId, int signal) => Assert.Equal(0, SendCore(processId, signal));
 
     [LibraryImport("libc", EntryPoint = "kill")]
-    private static partial int Kill(int processId, int signal);
+    private static partial int SendCore(int processId, int signal);
 }
