@@ -50,17 +50,19 @@ internal static class PlanCommand
             Cluster devices = Cluster.Parse(File.ReadAllText(parsed.GetRequiredValue(cluster)));
             ModelCost costs = ModelCostFile.Read(parsed.GetRequiredValue(model));
             Workload load = Workload.Parse(File.ReadAllText(workloadPath), name => File.ReadAllText(BesideOf(workloadPath, name)));
-            using var bar = new ProgressBar(console);
-            var progress = new PlanProgress(console.Error, TimeProvider.System, console.ErrorColumns > 0 ? bar : null);
             PlanningResult result;
-            if (oldPath is null)
+            using (var bar = new ProgressBar(console, isPatient: true))
             {
-                result = DeploymentPlanner.Plan(devices, costs, load, options, progress, ct);
-            }
-            else
-            {
-                DeploymentPlan current = DeploymentPlan.Parse(File.ReadAllText(oldPath));
-                result = Replanner.Replan(current, PlanChange.Apply(current, devices, gone, come), costs, load, options, progress: progress, cancellationToken: ct).Result;
+                var progress = new PlanProgress(bar);
+                if (oldPath is null)
+                {
+                    result = DeploymentPlanner.Plan(devices, costs, load, options, progress, ct);
+                }
+                else
+                {
+                    DeploymentPlan current = DeploymentPlan.Parse(File.ReadAllText(oldPath));
+                    result = Replanner.Replan(current, PlanChange.Apply(current, devices, gone, come), costs, load, options, progress: progress, cancellationToken: ct).Result;
+                }
             }
 
             if (!result.IsFeasible)

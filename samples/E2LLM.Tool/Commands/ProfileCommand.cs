@@ -34,10 +34,7 @@ internal static class ProfileCommand
                 Name = parsed.GetValue(name) is { Length: > 0 } given ? given : Environment.MachineName,
                 RepeatCount = parsed.GetValue(repeat),
             };
-            using var bar = new ProgressBar(console);
-            DeviceProfile device = Measure(
-                parsed.GetRequiredValue(model), parsed.GetValue(threads), parsed.GetValue(kv), options, new BarProgress(bar), ct);
-            bar.Dispose();
+            DeviceProfile device = Measure(console, parsed.GetRequiredValue(model), parsed.GetValue(threads), parsed.GetValue(kv), options, ct);
             string text = device.ToJson();
             if (parsed.GetValue(output) is { } path)
             {
@@ -59,21 +56,21 @@ internal static class ProfileCommand
         return command;
     }
 
-    private static DeviceProfile Measure(
-        string path, int threads, KvElementType kv, DeviceProfilerOptions options, IProgress<ProfilingProgress> progress, CancellationToken ct)
+    private static DeviceProfile Measure(ToolConsole console, string path, int threads, KvElementType kv, DeviceProfilerOptions options, CancellationToken ct)
     {
         ModelCost cost = ModelCostFile.Read(path);
         using GgufFile file = GgufFile.Open(path);
         ModelShape shape = ModelShapeReader.Read(file);
         var layers = new LayerRange(0, Math.Min(MeasuredLayerCount, shape.LayerCount));
-        using ModelWeights weights = ModelWeights.Load(file, shape, layers, embedding: true, head: true, ct: ct);
+        using ModelWeights weights = LoadingBar.While(console, progress => ModelWeights.Load(file, shape, layers, embedding: true, head: true, progress, ct));
         using var executor = new LayerRangeExecutor(weights, new ExecutorOptions
         {
             ThreadCount = threads,
             KvElementType = kv,
             KvBlockCount = options.KvBlockCount(shape.ContextLength, KvCacheLayout.DefaultBlockTokenCount),
         });
-        return DeviceProfiler.Measure(executor, cost, options, progress, ct);
+        using var bar = new ProgressBar(console);
+        return DeviceProfiler.Measure(executor, cost, options, new BarProgress(bar), ct);
     }
 
     private sealed class BarProgress(ProgressBar bar) : IProgress<ProfilingProgress>

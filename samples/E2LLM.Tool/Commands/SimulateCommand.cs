@@ -38,7 +38,7 @@ internal static class SimulateCommand
             (IReadOnlyList<SimulatedRequest> arrivals, ServiceTargets? targets) =
                 Requests(parsed.GetRequiredValue(workload), parsed.GetValue(requests), options.Seed);
             SimulationTimeline? timeline = parsed.GetValue(trace) is null ? null : new SimulationTimeline();
-            using var bar = new ProgressBar(console);
+            using var bar = new ProgressBar(console, isPatient: true);
             ServingReport result = ClusterSimulator.Run(
                 deployment,
                 Cluster.Parse(File.ReadAllText(parsed.GetRequiredValue(cluster))),

@@ -4,6 +4,7 @@ using E2LLM.Costs;
 using E2LLM.Deployment;
 using E2LLM.Planning;
 using E2LLM.Tests.Support;
+using E2LLM.Tool.CommandLine;
 using E2LLM.Tool.Commands;
 
 namespace E2LLM.Tests.Samples;
@@ -53,19 +54,24 @@ public sealed class PlanOptionsTests : IDisposable
         Assert.All(plan.Explanation, line => Assert.Contains($"  - {line}\n", run.Out, StringComparison.Ordinal));
     }
 
-    [Fact]
-    public void Progress_OfALongSearch_IsALineASecondAtMost()
+    [Theory]
+    [InlineData(60, "[#####...............]  27 %  groups|[################....]  80 %  groups, best 1.5 requests/s, bo|")]
+    [InlineData(0, "")]
+    public void Progress_OfALongSearch_IsABarAfterTheFirstSecondOnATerminal(int columns, string expected)
     {
-        using var error = new StringWriter { NewLine = "\n" };
+        using var error = new StringWriter();
         var time = new ManualTime();
-        var progress = new PlanProgress(error, time);
-        for (int i = 0; i < 30; i++)
+        using (var bar = new ProgressBar(error, columns, time, isPatient: true))
         {
-            progress.Report(new PlanningProgress("groups", i / 30.0, i < 20 ? 0 : 1.5, i < 20 ? double.PositiveInfinity : 2));
-            time.Advance(TimeSpan.FromSeconds(0.125));
+            var progress = new PlanProgress(bar);
+            foreach ((double done, double best) in new[] { (0.1, 0), (0.2, 0), (0.266, 0), (0.8, 1.5) })
+            {
+                progress.Report(new PlanningProgress("groups", done, best, best == 0 ? double.PositiveInfinity : 2));
+                time.Advance(TimeSpan.FromSeconds(0.5));
+            }
         }
 
-        Assert.Equal("groups 26 %\ngroups 53 %\ngroups 80 %, best 1.5 requests/s, bound 2\n", error.ToString());
+        Assert.Equal(expected, string.Join('|', error.ToString().Split('\r', StringSplitOptions.RemoveEmptyEntries).Select(state => state.Trim())));
     }
 
     [Fact]
