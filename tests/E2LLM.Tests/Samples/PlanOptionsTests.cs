@@ -55,7 +55,7 @@ public sealed class PlanOptionsTests : IDisposable
     }
 
     [Theory]
-    [InlineData(60, "[#####...............]  27 %  groups|[################....]  80 %  groups, best 1.5 requests/s, bo|")]
+    [InlineData(60, "[#####...............]  27 %  groups|[################....]  80 %  groups, best 1.5 requests/s,|")]
     [InlineData(0, "")]
     public void Progress_OfALongSearch_IsABarAfterTheFirstSecondOnATerminal(int columns, string expected)
     {
