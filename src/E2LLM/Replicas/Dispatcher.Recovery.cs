@@ -54,7 +54,12 @@ public sealed partial class Dispatcher
             return;
         }
 
-        await SettleAsync(cancellationToken).ConfigureAwait(false);
+        // Again where what a new plan brought was lost before this request had its turn.
+        for (int i = 0; i <= _options.MaxRecoveryCount && (i == 0 || Replicas.Count == 0); i++)
+        {
+            await SettleAsync(cancellationToken).ConfigureAwait(false);
+        }
+
         if (Replicas.Count == 0)
         {
             throw new NoReplicaException("this request", _live.Cause ?? loss);

@@ -34,6 +34,7 @@ public sealed class Replica : IAsyncDisposable
         _stages = new DialedPeer[plan.Stages.Count];
         _driver = new ReplicaDriver(plan, options, model.Shape.VocabularySize);
         _meter.CreateObservableGauge(Telemetry.RequestQueueLength, () => new Measurement<int>(Admission.WaitingCount, new KeyValuePair<string, object?>(Telemetry.DeviceTag, plan.Name)));
+        ClaimOrder = (plan.Role switch { ReplicaRole.Decode => 0, ReplicaRole.Mixed => 1, _ => 2 }, session);
         PrefillRate = new PrefillRate(plan.PrefillTokensPerSecond, options.Connections.TimeProvider);
     }
 
@@ -58,6 +59,9 @@ public sealed class Replica : IAsyncDisposable
     internal BlockAdmission Admission => _driver.Admission;
 
     internal PrefillRate PrefillRate { get; }
+
+    /// <summary>A request that needs room on two replicas claims it in this order: first where it generates, of two that do both as it happens. Never changes, whatever role a newer plan gives.</summary>
+    internal (int Role, ulong Session) ClaimOrder { get; }
 
     internal KeptPrefixes Kept => _driver.Kept;
 

@@ -61,6 +61,7 @@ public sealed class StageHost : IAsyncDisposable
         }
 
         Model = model;
+        Stopping = _stop.Token;
         _options = options;
         Logger = RuntimeLog.For<StageHost>(options.LoggerFactory);
         _exchange = new StageExchange(this, Slowed(executor), options.Load, options.KeptKvBlockCount);
@@ -115,7 +116,7 @@ public sealed class StageHost : IAsyncDisposable
     /// <summary>Sequences that wait for keys and values, by session and sequence.</summary>
     internal ConcurrentDictionary<(ulong Session, ulong Sequence), (StageSession Session, StageSequence Sequence)> Imports { get; } = new();
 
-    internal CancellationToken Stopping => _stop.Token;
+    internal CancellationToken Stopping { get; }
 
     /// <summary>Serves one stream that another device opened to this one, until it ends. Call it for every stream accepted.</summary>
     /// <param name="stream">Two-way stream, for example an accepted TCP connection or an SslStream over one; disposed at the end.</param>
@@ -132,7 +133,7 @@ public sealed class StageHost : IAsyncDisposable
         var acceptor = new StageAcceptor(this, connection);
         using CancellationTokenRegistration cancelled = cancellationToken.UnsafeRegister(
             static state => ((PeerConnection)state!).Fail(new OperationCanceledException()), connection);
-        using CancellationTokenRegistration stopped = _stop.Token.UnsafeRegister(
+        using CancellationTokenRegistration stopped = Stopping.UnsafeRegister(
             static state => ((PeerConnection)state!).Fail(new ObjectDisposedException(nameof(StageHost))), connection);
         connection.Start(acceptor.OnHello);
         await connection.Completion.ConfigureAwait(false);
@@ -161,17 +162,13 @@ public sealed class StageHost : IAsyncDisposable
 
         await _stop.CancelAsync().ConfigureAwait(false);
         await Task.WhenAll(_connections.Keys.Select(connection => connection.Completion)).ConfigureAwait(false);
-        var emptied = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        Loop.Post(() =>
+        await Loop.RunAsync(() =>
         {
             foreach (StageSession session in Sessions.Values)
             {
                 session.Shutdown();
             }
-
-            emptied.SetResult();
-        });
-        await emptied.Task.ConfigureAwait(false);
+        }).ConfigureAwait(false);
         await Task.WhenAll(_background.Keys).ConfigureAwait(false);
         Loop.Dispose();
         _exchange.Dispose();

@@ -78,18 +78,47 @@ internal readonly record struct DialedPeer(PeerConnection Connection, WelcomeMes
     {
         using var late = new CancellationTokenSource(options.PeerTimeout, options.TimeProvider);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(late.Token, cancellationToken);
+        Task<Stream>? connecting = null;
+        Stream? stream = null;
         try
         {
-            return await connect(peer, either.Token).ConfigureAwait(false);
+            connecting = connect(peer, either.Token).AsTask();
+            return stream = await connecting.WaitAsync(either.Token).ConfigureAwait(false);
         }
-        catch (OperationCanceledException) when (late.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+            throw;
+        }
+        catch (OperationCanceledException) when (late.IsCancellationRequested)
         {
             var timeout = new TimeoutException($"no stream could be opened within {options.PeerTimeout.TotalSeconds:0.###} s.");
             throw new PeerLostException(peer, -1, PeerLossReason.TimedOut, timeout.Message, timeout);
         }
-        catch (Exception error) when (error is not OperationCanceledException)
+        catch (Exception error)
         {
+            // Also a cancellation that is nobody's here: the host has a time limit of its own.
             throw new PeerLostException(peer, -1, PeerLossReason.Unreachable, error.Message, error);
+        }
+        finally
+        {
+            if (stream is null && connecting is not null)
+            {
+                _ = DisposeLateAsync(connecting);
+            }
+        }
+    }
+
+    /// <summary>A host that heeds no token may still come with a stream that nobody waits for any more.</summary>
+    private static async Task DisposeLateAsync(Task<Stream> connecting)
+    {
+        try
+        {
+            Stream late = await connecting.ConfigureAwait(false);
+            await late.DisposeAsync().ConfigureAwait(false);
+        }
+        catch (Exception error) when (error is not OutOfMemoryException)
+        {
+            // It failed after we had given up, which we have told.
         }
     }
 }

@@ -108,6 +108,9 @@ internal sealed class OutgoingFrames(Stream stream, ConnectionOptions options, A
     public void CloseAfterSending()
     {
         Volatile.Write(ref _closing, true);
+
+        // Seen by a sender that is about to give up the turn, or else we see that it is free: the turn is read without a lock.
+        Interlocked.MemoryBarrier();
         Send();
     }
 
@@ -116,9 +119,15 @@ internal sealed class OutgoingFrames(Stream stream, ConnectionOptions options, A
     {
         Volatile.Write(ref _closing, true);
         Volatile.Write(ref _stopped, true);
-        _stop.Cancel();
-        Drop();
-        SetRoom();
+        try
+        {
+            _stop.Cancel();
+        }
+        finally
+        {
+            Drop();
+            SetRoom();
+        }
     }
 
     /// <summary>Ends when nobody sends any more. May be called again.</summary>

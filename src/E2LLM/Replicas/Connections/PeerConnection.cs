@@ -144,9 +144,19 @@ internal sealed class PeerConnection : IAsyncDisposable
             Telemetry.PeerLostCounter.Add(1, new(Telemetry.PeerTag, Peer), new(Telemetry.ReasonTag, lost.Reason.ToString()));
         }
 
-        _outgoing.Stop();
-        _stop.Cancel();
-        _ended.TrySetResult();
+        try
+        {
+            _outgoing.Stop();
+            _stop.Cancel();
+        }
+        catch (AggregateException)
+        {
+            // The stream's own code threw when it was told: it is disposed next, and whoever waits for the end must not wait for ever.
+        }
+        finally
+        {
+            _ended.TrySetResult();
+        }
     }
 
     /// <inheritdoc/>

@@ -209,7 +209,8 @@ internal sealed class LivePlan(
             RuntimeLog.ReplanBegun(logger, string.Join(", ", loss.Devices), loss.Running.Count);
             try
             {
-                if (await dispatching.Replan!(loss, _stop.Token).ConfigureAwait(false) is not { } plan)
+                // On a thread of its own and not waited for after the end: a planner that heeds no token must not hold up the disposal.
+                if (await Task.Run(() => dispatching.Replan!(loss, _stop.Token).AsTask(), _stop.Token).WaitAsync(_stop.Token).ConfigureAwait(false) is not { } plan)
                 {
                     RuntimeLog.ReplanDeclined(logger);
                 }

@@ -46,6 +46,9 @@ internal sealed class KvLink : IAsyncDisposable
         }
     }
 
+    /// <summary>Ends a message that was begun and is not confirmed: its sequence is closed. A receiver that never knew the sequence will not confirm it either. Called on the stage loop.</summary>
+    public void GiveUp(StageSequence sequence, KvTarget target) => _chunks.Writer.TryWrite(new Chunk(sequence, target, -1, 0, 0, Begins: false));
+
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
@@ -101,6 +104,12 @@ internal sealed class KvLink : IAsyncDisposable
             return;
         }
 
+        if (chunk.Count == 0)
+        {
+            Withdraw(connection, chunk.Target.Sequence);
+            return;
+        }
+
         LayerRange layers = chunk.Sequence.Open.Moved(chunk.Target.Role.Layers.Intersect(_session.Host.Executor.Role.Layers));
         var header = new HeaderWriter();
         if (chunk.Begins)
@@ -117,11 +126,7 @@ internal sealed class KvLink : IAsyncDisposable
             int count = next - first;
             if (!SendSlice(connection, chunk, pending, KvPart.Keys, first, count) || !SendSlice(connection, chunk, pending, KvPart.Values, first, count))
             {
-                // The request was cancelled: let the receiver forget the message.
-                _pending.TryRemove(chunk.Target.Sequence, out _);
-                header.Clear();
-                new SequenceMessage(chunk.Target.Sequence, 0).Write(header);
-                connection.Send(FrameKind.SequenceClose, header);
+                Withdraw(connection, chunk.Target.Sequence);
                 return;
             }
 
@@ -135,6 +140,15 @@ internal sealed class KvLink : IAsyncDisposable
             KvMessages.Write(header, new KvEndHeader(chunk.Target.Sequence, pending.SliceCount, pending.RawBytes));
             connection.Send(FrameKind.KvEnd, header);
         }
+    }
+
+    /// <summary>The request was cancelled: lets the receiver forget the message.</summary>
+    private void Withdraw(PeerConnection connection, ulong targetSequence)
+    {
+        _pending.TryRemove(targetSequence, out _);
+        var header = new HeaderWriter();
+        new SequenceMessage(targetSequence, 0).Write(header);
+        connection.Send(FrameKind.SequenceClose, header);
     }
 
     private bool SendSlice(PeerConnection connection, Chunk chunk, Pending pending, KvPart part, int first, int count) => chunk.Sequence.TryUse(

@@ -48,6 +48,18 @@ internal sealed class KvLinks
         }
     }
 
+    /// <summary>A sequence was closed: what of it no target has confirmed is given up, here and there.</summary>
+    public void GiveUp(StageSequence sequence)
+    {
+        foreach (KvTarget target in sequence.UnsentTargetCount > 0 ? sequence.Open.Targets : [])
+        {
+            if (_links.TryGetValue((target.Peer, target.Session), out KvLink? link))
+            {
+                link.GiveUp(sequence, target);
+            }
+        }
+    }
+
     /// <summary>Closes all links; what is still to be sent is given up.</summary>
     public Task CloseAsync()
     {

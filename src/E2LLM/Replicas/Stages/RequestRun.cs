@@ -15,6 +15,7 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
     private ReplicaSequence? _decoding;
     private Replica? _source;
     private int _delivered;
+    private int _claimedBlocks;
     private TokenChoice _first;
 
     /// <summary>Whether the prompt is read where the tokens are generated: nothing moves.</summary>
@@ -76,6 +77,12 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
     /// <inheritdoc/>
     public ValueTask DisposeAsync()
     {
+        if (_claimedBlocks > 0)
+        {
+            prefill.Admission.Release(_claimedBlocks);
+            _claimedBlocks = 0;
+        }
+
         if (_prefilling is not null)
         {
             prefill.Close(_prefilling);
@@ -89,17 +96,17 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
         return ValueTask.CompletedTask;
     }
 
-    /// <summary>Opens the request and waits until its prompt is through.</summary>
+    /// <summary>
+    /// Opens the request and waits until its prompt is through. Room on two replicas is claimed in one order by all requests: two that read for each other would
+    /// wait in a circle otherwise, each holding what the other needs.
+    /// </summary>
     private async Task<TokenChoice?> FirstAsync(CancellationToken cancellationToken)
     {
         served.Update(report => report with { PrefillReplica = prefill.Name, DecodeReplica = (decode ?? prefill).Name });
-        if (!IsLocal)
+        SequenceStart start = IsLocal ? Start(remaining) with { CapacityTokenCount = _promptCount + remaining } : Start(1);
+        if (!IsLocal && decode!.ClaimOrder.CompareTo(prefill.ClaimOrder) < 0)
         {
-            // Room to generate comes first: a prompt is read only when its keys and values have somewhere to go.
-            _decoding = await OpenAsync(decode!, Start(remaining - 1) with { Imports = true, CapacityTokenCount = _promptCount + remaining, AdoptsPages = MovesParts, ComputesFirstLayer = ComputesFirstLayer }, cancellationToken).ConfigureAwait(false);
-
-            // Open there before the prompt's replica hears of it: that one is told what each stage holds already.
-            await _decoding.Opened.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
+            await OpenDecodingAsync(cancellationToken).ConfigureAwait(false);
         }
 
         int newTokens = _promptCount - keptTokenCount;
@@ -108,11 +115,14 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
         bool completed = false;
         try
         {
-            SequenceStart start = IsLocal
-                ? Start(remaining) with { CapacityTokenCount = _promptCount + remaining }
-                : Start(1) with { CapacityTokenCount = _promptCount, Targets = decode!.TargetsFor(_decoding!), ComputesFirstLayer = ComputesFirstLayer };
-            _prefilling = await OpenAsync(prefill, start, cancellationToken).ConfigureAwait(false);
+            _claimedBlocks = await prefill.Admission.AcquireAsync(start.CapacityTokenCount, cancellationToken).ConfigureAwait(false);
+            if (!IsLocal && _decoding is null)
+            {
+                await OpenDecodingAsync(cancellationToken).ConfigureAwait(false);
+            }
 
+            _prefilling = prefill.Open(IsLocal ? start : start with { Targets = decode!.TargetsFor(_decoding!), ComputesFirstLayer = ComputesFirstLayer }, _claimedBlocks);
+            _claimedBlocks = 0;
             await _prefilling.Opened.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
             int reused = _prefilling.ReusedTokenCount;
             served.Update(report => report with { ReusedPromptTokenCount = reused });
@@ -163,7 +173,14 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
         TraceParent = served.TraceParent,
     };
 
-    /// <summary>Waits for room, then tells the stages.</summary>
-    private static async Task<ReplicaSequence> OpenAsync(Replica replica, SequenceStart start, CancellationToken cancellationToken) =>
-        replica.Open(start, await replica.Admission.AcquireAsync(start.CapacityTokenCount, cancellationToken).ConfigureAwait(false));
+    /// <summary>
+    /// Waits for room where the tokens are to be generated, and opens the request there. Before the prompt is read, and so before its replica hears of it: a prompt is read only when its keys and values have
+    /// somewhere to go, and its stages are told what each target holds already.
+    /// </summary>
+    private async Task OpenDecodingAsync(CancellationToken cancellationToken)
+    {
+        SequenceStart start = Start(remaining - 1) with { Imports = true, CapacityTokenCount = _promptCount + remaining, AdoptsPages = MovesParts, ComputesFirstLayer = ComputesFirstLayer };
+        _decoding = decode!.Open(start, await decode.Admission.AcquireAsync(start.CapacityTokenCount, cancellationToken).ConfigureAwait(false));
+        await _decoding.Opened.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
+    }
 }

@@ -126,18 +126,13 @@ internal sealed class StageExchange(StageHost host, IStageExecutor? executor, St
     {
         // From here on new sessions are refused; what one that slipped in posts to the loop is refused there.
         _executor = null;
-        var emptied = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        bool posted = host.Loop.Post(() =>
+        await host.Loop.RunAsync(() =>
         {
             foreach (StageSession session in host.Sessions.Values)
             {
                 session.Evict($"a newer plan gave this device layers {role.Layers}.");
             }
-
-            emptied.SetResult();
-        });
-        ObjectDisposedException.ThrowIf(!posted, host);
-        await emptied.Task.ConfigureAwait(false);
+        }).ConfigureAwait(false);
         _owned?.Dispose();
         _owned = null;
     }

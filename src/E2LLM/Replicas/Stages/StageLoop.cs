@@ -39,6 +39,26 @@ internal sealed class StageLoop : IDisposable
     /// <returns>False where the loop has ended: the work will not be done.</returns>
     public bool PostAhead(Action work) => Add(_ahead, work);
 
+    /// <summary>Posts work and tells when it was done, also where it threw: whoever waits for it must not wait for ever.</summary>
+    /// <exception cref="ObjectDisposedException">The loop has ended.</exception>
+    public Task RunAsync(Action work)
+    {
+        var done = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        bool posted = Post(() =>
+        {
+            try
+            {
+                work();
+            }
+            finally
+            {
+                done.SetResult();
+            }
+        });
+        ObjectDisposedException.ThrowIf(!posted, this);
+        return done.Task;
+    }
+
     /// <summary>Does what was posted, then ends the thread.</summary>
     public void Dispose()
     {

@@ -128,6 +128,7 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
         {
             host.Imports.TryRemove((id, close.Sequence), out _);
             found.KeepPages(id, close.Pages);
+            _links.GiveUp(found);
             found.Dispose();
         }
 
