@@ -11,7 +11,7 @@ public sealed class InvalidLogitsException : ArithmeticException
         Position = position;
     }
 
-    /// <summary>The first token whose logit is at fault.</summary>
+    /// <summary>The first token whose logit is NaN; where none is, the first whose logit is plus infinity, or token 0 where all are minus infinity.</summary>
     public int TokenId { get; }
 
     /// <summary>The position whose token was to be chosen.</summary>

@@ -1,3 +1,5 @@
+using System.Numerics.Tensors;
+
 namespace E2LLM.Sampling;
 
 /// <summary>Log-probabilities of a model's own distribution: <c>l[i] - log(sum exp l)</c>, in double precision. Stateless; thread-safe.</summary>
@@ -9,19 +11,8 @@ internal static class LogProbabilities
     /// <param name="topCount">How many of the most likely to list.</param>
     public static TokenChoice Describe(ReadOnlySpan<float> logits, int id, int topCount)
     {
-        double largest = double.NegativeInfinity;
-        foreach (float logit in logits)
-        {
-            largest = Math.Max(largest, logit);
-        }
-
-        double sum = 0;
-        foreach (float logit in logits)
-        {
-            sum += Math.Exp(logit - largest);
-        }
-
-        double log = largest + Math.Log(sum);
+        double largest = TensorPrimitives.Max(logits);
+        double log = largest + Math.Log(Exponentials.Sum(logits, largest, temperature: 1));
         var top = new TokenLogProbability[Math.Min(topCount, logits.Length)];
         int[] ids = Largest(logits, top.Length);
         for (int i = 0; i < top.Length; i++)

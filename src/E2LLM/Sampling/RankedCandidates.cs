@@ -1,102 +1,125 @@
 using System.Buffers;
+using System.Numerics.Tensors;
 
 namespace E2LLM.Sampling;
 
 /// <summary>
 /// Tokens by rank, the most likely first, equal ones by id, with <c>weight = exp((logit - largest) / temperature)</c>; ranked only as far as is asked for.
-/// A binary heap (Williams 1964, built bottom up after Floyd) instead of a sort: of a vocabulary of 150,000 a draw looks at a few hundred. Not thread-safe.
+/// Those within a distance of the largest are put into a binary heap (Williams 1964, built bottom up after Floyd), the next ones when that is empty: of a
+/// vocabulary of 150,000 a draw ranks a few hundred and does not touch most. Its buffers are the pool's until it is disposed.
 /// </summary>
-internal sealed class RankedCandidates : IDisposable
+internal ref struct RankedCandidates : IDisposable
 {
-    // Each key sorts as wanted: the order-preserving bits of the logit above, the complement of the id below.
-    private readonly ulong[] _keys;
-    private readonly double[] _weights;
-    private readonly int _count;
+    // A level ends where weights are exp(-6), 1/400, of where it began; the last one takes all that is left.
+    private const double LevelWidth = 6;
+    private const int LevelCount = 8, BlockCount = 64;
+
+    private readonly ReadOnlySpan<float> _logits;
     private readonly double _largest, _temperature;
-    private int _rankedCount;
+
+    // Each key sorts as wanted: the order-preserving bits of the logit above, the complement of the id below.
+    private readonly ulong[] _heap;
+    private readonly int[] _ids;
+    private readonly double[] _weights;
+    private int _heapCount, _rankedCount, _level;
+    private double _taken = double.PositiveInfinity;
 
     /// <param name="logits">One per id; none NaN.</param>
     /// <param name="largest">The largest of them.</param>
     /// <param name="temperature">Above 0.</param>
     public RankedCandidates(ReadOnlySpan<float> logits, double largest, double temperature)
     {
-        _count = logits.Length;
+        _logits = logits;
         _largest = largest;
         _temperature = temperature;
-        _keys = ArrayPool<ulong>.Shared.Rent(_count);
-        _weights = ArrayPool<double>.Shared.Rent(_count);
-        for (int id = 0; id < _count; id++)
-        {
-            _keys[id] = ((ulong)SortableBits(logits[id]) << 32) | ~(uint)id;
-        }
-
-        for (int at = (_count / 2) - 1; at >= 0; at--)
-        {
-            Sink(at, _count, _keys[at]);
-        }
+        _heap = ArrayPool<ulong>.Shared.Rent(logits.Length);
+        _ids = ArrayPool<int>.Shared.Rent(logits.Length);
+        _weights = ArrayPool<double>.Shared.Rent(logits.Length);
     }
 
     /// <summary>The token of a rank whose weight was asked for.</summary>
-    public int Id(int rank) => (int)~(uint)_keys[_count - 1 - rank];
+    public readonly int Id(int rank) => _ids[rank];
 
     /// <summary>The weight of a rank; 1 for rank 0.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">There are fewer logits.</exception>
     public double Weight(int rank)
     {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(rank, _logits.Length);
         while (_rankedCount <= rank)
         {
-            // What leaves the heap is kept where the heap has shrunk, as in heap sort.
-            int end = _count - 1 - _rankedCount;
-            ulong last = _keys[end];
-            _keys[end] = _keys[0];
-            Sink(0, end, last);
-            _weights[_rankedCount++] = WeightOf(_keys[end]);
+            while (_heapCount == 0)
+            {
+                TakeLevel();
+            }
+
+            ulong key = _heap[0];
+            _heapCount--;
+            Sink(0, _heap[_heapCount]);
+            int id = (int)~(uint)key;
+            _ids[_rankedCount] = id;
+            _weights[_rankedCount++] = Math.Exp((_logits[id] - _largest) / _temperature);
         }
 
         return _weights[rank];
     }
 
-    /// <summary>Of all tokens.</summary>
-    public double SumOfWeights()
+    public readonly void Dispose()
     {
-        double sum = 0;
-        for (int i = 0; i < _count; i++)
-        {
-            sum += WeightOf(_keys[i]);
-        }
-
-        return sum;
-    }
-
-    public void Dispose()
-    {
-        ArrayPool<ulong>.Shared.Return(_keys);
+        ArrayPool<ulong>.Shared.Return(_heap);
+        ArrayPool<int>.Shared.Return(_ids);
         ArrayPool<double>.Shared.Return(_weights);
     }
 
-    private double WeightOf(ulong key) => Math.Exp((LogitOf(key) - _largest) / _temperature);
-
-    /// <summary>Puts <paramref name="key"/> into a heap of <paramref name="count"/> whose place <paramref name="at"/> is free, at it or below.</summary>
-    private void Sink(int at, int count, ulong key)
+    /// <summary>Makes a heap of the next tokens below those that were taken before.</summary>
+    private void TakeLevel()
     {
-        for (int child = (2 * at) + 1; child < count; child = (2 * at) + 1)
+        double least = ++_level < LevelCount ? _largest - (_level * LevelWidth * _temperature) : double.NegativeInfinity;
+        for (int start = 0; start < _logits.Length; start += BlockCount)
         {
-            if (child + 1 < count && _keys[child + 1] > _keys[child])
+            int end = Math.Min(start + BlockCount, _logits.Length);
+            if (TensorPrimitives.Max(_logits[start..end]) < least)
+            {
+                continue;
+            }
+
+            for (int id = start; id < end; id++)
+            {
+                if (_logits[id] >= least && _logits[id] < _taken)
+                {
+                    _heap[_heapCount++] = ((ulong)SortableBits(_logits[id]) << 32) | ~(uint)id;
+                }
+            }
+        }
+
+        _taken = least;
+        for (int at = (_heapCount / 2) - 1; at >= 0; at--)
+        {
+            Sink(at, _heap[at]);
+        }
+    }
+
+    /// <summary>Puts <paramref name="key"/> into a heap whose place <paramref name="at"/> is free, at it or below.</summary>
+    private readonly void Sink(int at, ulong key)
+    {
+        for (int child = (2 * at) + 1; child < _heapCount; child = (2 * at) + 1)
+        {
+            if (child + 1 < _heapCount && _heap[child + 1] > _heap[child])
             {
                 child++;
             }
 
-            if (_keys[child] <= key)
+            if (_heap[child] <= key)
             {
                 break;
             }
 
-            _keys[at] = _keys[child];
+            _heap[at] = _heap[child];
             at = child;
         }
 
-        if (at < count)
+        if (at < _heapCount)
         {
-            _keys[at] = key;
+            _heap[at] = key;
         }
     }
 
@@ -105,11 +128,5 @@ internal sealed class RankedCandidates : IDisposable
         // Adding zero turns -0 into +0, so that equal logits have equal keys.
         uint bits = BitConverter.SingleToUInt32Bits(value + 0f);
         return (bits & 0x8000_0000u) != 0 ? ~bits : bits | 0x8000_0000u;
-    }
-
-    private static double LogitOf(ulong key)
-    {
-        uint bits = (uint)(key >> 32);
-        return BitConverter.UInt32BitsToSingle((bits & 0x8000_0000u) != 0 ? bits & 0x7FFF_FFFFu : ~bits);
     }
 }

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Numerics.Tensors;
 
 namespace E2LLM.Sampling;
 
@@ -10,9 +11,10 @@ namespace E2LLM.Sampling;
 /// Order: logit bias, penalties (repetition, then frequency and presence), temperature, top-k, top-p, min-p, draw; temperature 0 takes the best after
 /// the penalties. Top-p and min-p thus see the distribution that temperature has shaped, as in the OpenAI and Hugging Face conventions; llama.cpp by default
 /// applies bias, penalties, top-k, top-p, min-p and temperature last, so that the same numbers cut less there when the temperature is above 1 and more when it is below.
-/// Candidates are ranked by logit, equal logits by id, lower first. Probabilities are softmax in double precision over what top-k left; top-p cuts after
+/// Candidates are ranked by logit, equal logits (0 and -0 are equal) by id, lower first. Probabilities are softmax in double precision over what top-k left; top-p cuts after
 /// the candidate that reaches the sum, min-p compares with the first candidate, and the draw walks the ranks until their sum passes the random
-/// number. The first candidate always stays. Log-probabilities are the model's own, before all of this.
+/// number. The first candidate always stays. Log-probabilities are the model's own, before all of this. Between machines of different instruction sets the last
+/// bits of a sum may differ, as those of logits do.
 /// </remarks>
 public static class Sampler
 {
@@ -93,22 +95,15 @@ public static class Sampler
 
     private static int FindBest(ReadOnlySpan<float> logits, int position)
     {
-        int best = 0;
-        for (int id = 0; id < logits.Length; id++)
+        // The first NaN where there is one, else the first of the largest.
+        int best = TensorPrimitives.IndexOfMax(logits);
+        if (!float.IsFinite(logits[best]))
         {
-            float logit = logits[id];
-            if (float.IsNaN(logit) || float.IsPositiveInfinity(logit))
-            {
-                throw new InvalidLogitsException(id, position, logit);
-            }
-
-            if (logit > logits[best])
-            {
-                best = id;
-            }
+            throw new InvalidLogitsException(best, position, logits[best]);
         }
 
-        return float.IsNegativeInfinity(logits[best]) ? throw new InvalidLogitsException(best, position, logits[best]) : best;
+        // It ranks 0 above -0, which are equal to us: the lowest id wins.
+        return logits[best] == 0f ? logits.IndexOf(0f) : best;
     }
 
     private static int Pick(ReadOnlySpan<float> logits, SamplingOptions options, int position, int best)
@@ -118,28 +113,35 @@ public static class Sampler
             return best;
         }
 
-        using var ranked = new RankedCandidates(logits, logits[best], options.Temperature);
-        int count = logits.Length;
-        double sum = 0;
-        if (options.TopK > 0 && options.TopK < count)
+        var ranked = new RankedCandidates(logits, logits[best], options.Temperature);
+        try
         {
-            count = options.TopK;
-            for (int rank = 0; rank < count; rank++)
+            int count = logits.Length;
+            double sum = 0;
+            if (options.TopK > 0 && options.TopK < count)
             {
-                sum += ranked.Weight(rank);
+                count = options.TopK;
+                for (int rank = 0; rank < count; rank++)
+                {
+                    sum += ranked.Weight(rank);
+                }
             }
-        }
-        else
-        {
-            sum = ranked.SumOfWeights();
-        }
+            else
+            {
+                sum = Exponentials.Sum(logits, logits[best], options.Temperature);
+            }
 
-        (count, sum) = Cut(ranked, count, sum, options);
-        return Draw(ranked, count, Uniform(options.Seed, position) * sum);
+            (count, sum) = Cut(ref ranked, count, sum, options);
+            return Draw(ref ranked, count, Uniform(options.Seed, position) * sum);
+        }
+        finally
+        {
+            ranked.Dispose();
+        }
     }
 
     /// <summary>How many of the first <paramref name="count"/> candidates top-p and min-p leave, and the sum of their weights.</summary>
-    private static (int Count, double Sum) Cut(RankedCandidates ranked, int count, double sum, SamplingOptions options)
+    private static (int Count, double Sum) Cut(ref RankedCandidates ranked, int count, double sum, SamplingOptions options)
     {
         if (options.TopP >= 1f && options.MinP == 0f)
         {
@@ -158,7 +160,7 @@ public static class Sampler
         return (kept, reached);
     }
 
-    private static int Draw(RankedCandidates ranked, int count, double target)
+    private static int Draw(ref RankedCandidates ranked, int count, double target)
     {
         double reached = 0;
         int last = 0;

@@ -9,10 +9,10 @@ namespace E2LLM.Tests.Samples;
 /// <summary>What a registry shows of a package, and what a debugger and an editor find in it.</summary>
 public sealed partial class PackageContentTests
 {
-    private static readonly string[] Runtime = ["Microsoft.Extensions.Logging.Abstractions"];
+    private static readonly string[] Runtime = ["Microsoft.Extensions.Logging.Abstractions", "System.Numerics.Tensors"];
     private static readonly string[] Adapter =
         ["E2LLM", "Microsoft.Extensions.AI.Abstractions", "Microsoft.Extensions.Diagnostics.HealthChecks", "Microsoft.Extensions.Hosting.Abstractions",
-            "Microsoft.Extensions.Logging.Abstractions", "Microsoft.Extensions.Options"];
+            "Microsoft.Extensions.Logging.Abstractions", "Microsoft.Extensions.Options", "System.Numerics.Tensors"];
 
     [Fact]
     public async Task Packages_HoldWhatARegistryADebuggerAndAnEditorNeed()
