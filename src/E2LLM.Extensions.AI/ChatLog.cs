@@ -23,8 +23,8 @@ internal static partial class ChatLog
     [LoggerMessage(6, LogLevel.Trace, "Request {ResponseId}: answer {Answer}")]
     public static partial void Answer(ILogger logger, string responseId, string answer);
 
-    [LoggerMessage(10, LogLevel.Information, "Model {Model} is ready after {Seconds:F1} s")]
-    public static partial void Loaded(ILogger logger, string model, double seconds);
+    [LoggerMessage(10, LogLevel.Information, "The deployment of model {Model} is connected after {Seconds:F1} s: {ReplicaCount} replicas")]
+    public static partial void Connected(ILogger logger, string model, double seconds, int replicaCount);
 
     [LoggerMessage(11, LogLevel.Error, "Model file {Path} could not be brought up")]
     public static partial void LoadFailed(ILogger logger, Exception exception, string path);

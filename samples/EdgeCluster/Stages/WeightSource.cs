@@ -26,7 +26,7 @@ internal sealed class WeightSource(StageSettings settings)
     {
         await using Stream stream = await AskAsync(layers, embedding, head, ct);
         ModelIdentity? theirs = null;
-        ModelWeights weights = await Task.Run(() => ModelWeights.Load(stream, out theirs, ct: ct), ct);
+        ModelWeights weights = await Task.Run(() => ModelWeights.Load(stream, out theirs, progress: new LoadingLines(settings.Device, layers), ct: ct), ct);
         if (model!.DifferencesFrom(theirs!).Count > 0)
         {
             weights.Dispose();

@@ -103,15 +103,9 @@ internal sealed class ModelLoader : IAsyncDisposable, IDisposable
 
     private async Task<IServedModel> LoadAsync(CancellationToken cancellationToken)
     {
-        long start = TimeProvider.System.GetTimestamp();
         try
         {
-            IServedModel model = Options.Deployment is null
-                ? new LocalModel(TextGenerator.Load(
-                    Options.ModelPath, Options.Generator with { LoggerFactory = Options.Generator.LoggerFactory ?? _services.GetService(typeof(ILoggerFactory)) as ILoggerFactory }, new Latest(this), cancellationToken))
-                : await ConnectAsync(Options.Deployment, cancellationToken).ConfigureAwait(false);
-            ChatLog.Loaded(_logger, model.Name, TimeProvider.System.GetElapsedTime(start).TotalSeconds);
-            return model;
+            return Options.Deployment is { } deployment ? await ConnectAsync(deployment, cancellationToken).ConfigureAwait(false) : new LocalModel(LoadHere(cancellationToken));
         }
         catch (Exception error) when (error is not OperationCanceledException)
         {
@@ -120,12 +114,20 @@ internal sealed class ModelLoader : IAsyncDisposable, IDisposable
         }
     }
 
+    /// <summary>The generator itself logs what it has loaded.</summary>
+    private TextGenerator LoadHere(CancellationToken cancellationToken) => TextGenerator.Load(
+        Options.ModelPath, Options.Generator with { LoggerFactory = Options.Generator.LoggerFactory ?? _services.GetService(typeof(ILoggerFactory)) as ILoggerFactory },
+        new Latest(this), cancellationToken);
+
     private async Task<IServedModel> ConnectAsync(Func<IServiceProvider, ModelIdentity, CancellationToken, Task<Dispatcher>> deployment, CancellationToken cancellationToken)
     {
+        long start = TimeProvider.System.GetTimestamp();
         using GgufFile file = GgufFile.Open(Options.ModelPath);
         Dispatcher dispatcher = await deployment(_services, ModelIdentityReader.Read(file), cancellationToken).ConfigureAwait(false);
         ConnectedReplicaCount = dispatcher.Replicas.Count;
-        return DeployedModel.Of(dispatcher, file);
+        DeployedModel model = DeployedModel.Of(dispatcher, file);
+        ChatLog.Connected(_logger, model.Name, TimeProvider.System.GetElapsedTime(start).TotalSeconds, ConnectedReplicaCount);
+        return model;
     }
 
     /// <summary>Keeps what was told last; a <see cref="Progress{T}"/> would tell it later, on another thread.</summary>

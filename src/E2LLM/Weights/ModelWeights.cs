@@ -139,10 +139,12 @@ public sealed class ModelWeights : IDisposable
     /// <param name="identity">Identity of the whole model, which a slice brings along.</param>
     /// <param name="fileBytes">Bytes of the file, where the stream goes on behind it: it is read to its last byte, and no byte more. Null: up to the end of the stream may be read.</param>
     /// <param name="limits">Caps on the header; null means <see cref="GgufLimits.Untrusted"/>.</param>
+    /// <param name="progress">Told after each tensor.</param>
     /// <param name="ct">Looked at between pieces.</param>
     /// <exception cref="GgufFormatException">The bytes are no sound model, end early, or a slice's checksum does not match; the field or tensor is named.</exception>
     /// <exception cref="NotSupportedException">The model is not supported. Found before any tensor is read.</exception>
-    public static ModelWeights Load(Stream stream, out ModelIdentity identity, long? fileBytes = null, GgufLimits? limits = null, CancellationToken ct = default)
+    public static ModelWeights Load(
+        Stream stream, out ModelIdentity identity, long? fileBytes = null, GgufLimits? limits = null, IProgress<LoadingProgress>? progress = null, CancellationToken ct = default)
     {
         ArgumentNullException.ThrowIfNull(stream);
         limits ??= GgufLimits.Untrusted;
@@ -155,7 +157,7 @@ public sealed class ModelWeights : IDisposable
         WeightsMemory memory = EstimateMemory(gguf.Header, shape, layers, embedding, head);
         using var tensors = new StreamTensors(gguf, ct);
         identity = gguf.Identity();
-        return new ModelWeights(tensors, arena: null, memory, shape, layers, embedding, head, progress: null, ct);
+        return new ModelWeights(tensors, arena: null, memory, shape, layers, embedding, head, progress, ct);
     }
 
     /// <summary>Says what loading from a file would allocate, and checks all it would check, without reading a tensor.</summary>

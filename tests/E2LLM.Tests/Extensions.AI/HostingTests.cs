@@ -69,11 +69,11 @@ public sealed class HostingTests
     [Fact]
     public async Task AddE2LLM_BrokenFile_HostDoesNotStart()
     {
-        string path = Path.GetTempFileName();
+        using var folder = new TemporaryFolder();
+        string path = folder.In("broken.gguf");
         await File.WriteAllTextAsync(path, "no model");
         using IHost host = Build(services => services.AddE2LLM(o => o.ModelPath = path));
         await Assert.ThrowsAsync<GgufFormatException>(() => host.StartAsync());
-        File.Delete(path);
     }
 
     [Fact]
@@ -100,7 +100,8 @@ public sealed class HostingTests
     [Fact]
     public async Task HealthCheck_ModelThatDoesNotLoad_IsUnhealthy()
     {
-        string path = Path.GetTempFileName();
+        using var folder = new TemporaryFolder();
+        string path = folder.In("broken.gguf");
         await File.WriteAllTextAsync(path, "no model");
         using IHost host = Build(services =>
         {
@@ -115,7 +116,6 @@ public sealed class HostingTests
         Assert.Throws<GgufFormatException>(host.Services.GetRequiredService<IChatClient>);
         HealthReport report = await host.Services.GetRequiredService<HealthCheckService>().CheckHealthAsync();
         Assert.Equal(HealthStatus.Unhealthy, report.Status);
-        File.Delete(path);
     }
 
     [Theory]
@@ -138,7 +138,7 @@ public sealed class HostingTests
         ChatResponse response = await client.GetResponseAsync("The purple dog", new ChatOptions { MaxOutputTokens = 8 });
         await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync(string.Join(' ', Enumerable.Repeat("purple", 3000))));
         Assert.Contains(lines.All, line => line.Contains("8 tokens generated", StringComparison.Ordinal));
-        Assert.Contains(lines.All, line => line.Contains("is ready after", StringComparison.Ordinal));
+        Assert.Single(lines.All, line => line.Contains("tinytales", StringComparison.Ordinal) && line.Contains("is loaded", StringComparison.Ordinal));
         Assert.Equal(logs, lines.All.Any(line => line.Contains("purple", StringComparison.Ordinal)));
         Assert.Equal(logs, lines.All.Any(line => line.Contains(response.Text, StringComparison.Ordinal)));
     }

@@ -57,6 +57,13 @@ public sealed class ModelWeightsPathTests
         }
 
         told.Clear();
+        using (var stream = new SliceTests.OneWayStream(File.ReadAllBytes(Path)))
+        using (ModelWeights weights = ModelWeights.Load(stream, out _, progress: new Collecting(told)))
+        {
+            Check(weights.Memory.TotalBytes);
+        }
+
+        told.Clear();
         using TextGenerator generator = TextGenerator.Load(Path, progress: new Collecting(told));
         Check(generator.Memory.TotalBytes);
 
