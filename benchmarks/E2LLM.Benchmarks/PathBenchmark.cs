@@ -72,7 +72,7 @@ internal static unsafe class PathBenchmark
         where TLayout : IQuantLayout
         where TFormat : IQuantizedFormat<TLayout> => path switch
         {
-            "panels" when Avx512BW.IsSupported && PanelDot512.Takes<TLayout>() => () => product.Run<QuantizedTile512<TLayout, TFormat>, QuantizedPanel512<TLayout, TFormat>>(),
+            "panels" when Avx512BW.IsSupported && PanelDot512.Takes<TLayout>() => () => product.Run<QuantizedTile512<TLayout, TFormat>, NibblePanel512<TLayout, TFormat>, QuantizedPanel512<TLayout, TFormat>>(),
             "AVX-512" when Avx512BW.IsSupported && TLayout.MaxQuant < 128 => () => product.Run<QuantizedTile512<TLayout, TFormat>>(),
             "AVX-512" when Avx512BW.IsSupported && AvxVnni.IsSupported && !TFormat.HasMinimum => () => product.Run<QuantizedTileVnni<TLayout, TFormat>>(),
             "AVX-VNNI" when AvxVnni.IsSupported => () => product.Run<QuantizedTile<TLayout, TFormat, AvxVnniDot>>(),

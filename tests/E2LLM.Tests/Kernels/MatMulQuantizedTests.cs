@@ -151,6 +151,52 @@ public sealed unsafe class MatMulQuantizedTests
     }
 
     [Theory]
+    [InlineData(TensorType.Q4_0, true)]
+    [InlineData(TensorType.Q4_0, false)]
+    [InlineData(TensorType.Q4_1, true)]
+    [InlineData(TensorType.Q4_1, false)]
+    public void Multiply_ScalesAndActivationsOfAnySize_GivesBitsOfOneByOne(TensorType type, bool narrow)
+    {
+        // Within a row scales lie five exponents apart at most (narrow), or anywhere down to the subnormal ones; some are zero, some negative. Activations go to both ends of floats.
+        const int Rows = 96, Columns = 1312, Tokens = 61;
+        var random = new Random(20);
+        byte[] stored = QuantizedData.Rows(type, Rows, Columns, 21);
+        int blockBytes = TensorTypeGeometry.BlockBytes(type), blocks = Columns / 32;
+        for (int block = 0; block < stored.Length / blockBytes; block++)
+        {
+            int lowest = block / blocks % 32 / 2, exponent = narrow ? Math.Min(lowest + random.Next(lowest == 0 ? 6 : 5), 30) : random.Next(31);
+            int bits = (random.Next(2) << 15) | (exponent << 10) | random.Next(1024);
+            BitConverter.TryWriteBytes(stored.AsSpan(block * blockBytes), (ushort)(random.Next(20) == 0 ? bits & 0x8000 : bits));
+        }
+
+        float[] x = KernelData.Normal(Tokens * Columns, 22);
+        for (int token = 0; token < Tokens; token += 2)
+        {
+            float size = MathF.Pow(10, token - 34);
+            foreach (ref float value in x.AsSpan(token * Columns, Columns))
+            {
+                value *= size;
+            }
+        }
+
+        (sbyte[] quants, float[] scales, int[] sums, _) = QuantizedData.Quantize(type, x);
+        float[] y = new float[Tokens * Rows], single = new float[Rows];
+        fixed (byte* w = KernelData.Pack(type, stored, Rows, Columns))
+        fixed (sbyte* q = quants)
+        fixed (float* s = scales, all = y, one = single)
+        fixed (int* sum = sums)
+        {
+            PackedMatrix.Multiply(type, w, Rows, Columns, 0, Rows, Both(q, s, sum), Tokens, all, Rows);
+            for (int token = 0; token < Tokens; token++)
+            {
+                PackedMatrix.Multiply(
+                    type, w, Rows, Columns, 0, Rows, Both(q + (token * Columns), s + (token * (Columns / 32)), sum + (token * (Columns / 32))), 1, one, Rows);
+                Assert.True(MemoryMarshal.AsBytes(y.AsSpan(token * Rows, Rows)).SequenceEqual(MemoryMarshal.AsBytes(single.AsSpan())), $"token {token}");
+            }
+        }
+    }
+
+    [Theory]
     [MemberData(nameof(Types))]
     public void Multiply_BrokenActivation_ReachesItsTokenOnly(TensorType type)
     {

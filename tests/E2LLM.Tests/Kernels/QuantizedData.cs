@@ -13,11 +13,11 @@ internal static unsafe class QuantizedData
         TensorType.Q8_0, TensorType.Q4_0, TensorType.Q4_1, TensorType.Q5_0, TensorType.Q5_1, TensorType.Q4_K, TensorType.Q5_K, TensorType.Q6_K,
     ];
 
-    public static readonly string[] Paths = ["Avx512", "Panels512", "AvxVnni", "Avx2", "Vector128", "Scalar"];
+    public static readonly string[] Paths = ["Avx512", "Panels512", "Nibbles512", "AvxVnni", "Avx2", "Vector128", "Scalar"];
 
     public static bool IsSupported(string path) => path switch
     {
-        "Avx512" or "Panels512" => Avx512BW.IsSupported,
+        "Avx512" or "Panels512" or "Nibbles512" => Avx512BW.IsSupported,
         "AvxVnni" => AvxVnni.IsSupported,
         "Avx2" => Avx2.IsSupported,
         "Vector128" => Vector128Dot<Bits8>.IsSupported,
@@ -139,7 +139,10 @@ internal static unsafe class QuantizedData
             case "Panels512" when PanelDot512.Takes<TLayout>():
                 product.Run<QuantizedTile512<TLayout, TFormat>, QuantizedPanel512<TLayout, TFormat>>(minTokens: 1);
                 break;
-            case "Avx512" or "Panels512":
+            case "Nibbles512" when PanelDot512.Takes<TLayout>():
+                product.Run<QuantizedTile512<TLayout, TFormat>, NibblePanel512<TLayout, TFormat>, QuantizedPanel512<TLayout, TFormat>>(minTokens: 1);
+                break;
+            case "Avx512" or "Panels512" or "Nibbles512":
                 MatMulQuantized.Multiply<TLayout, TFormat>(product);
                 break;
             case "AvxVnni":
@@ -166,10 +169,10 @@ internal static unsafe class QuantizedData
     {
         switch (path)
         {
-            case "Panels512" when PanelDot512.Takes<TLayout>():
+            case "Panels512" or "Nibbles512" when PanelDot512.Takes<TLayout>():
                 product.Run<SuperBlockTile512<TLayout, TFormat>, SuperBlockPanel512<TLayout, TFormat>>(minTokens: 1);
                 break;
-            case "Avx512" or "Panels512":
+            case "Avx512" or "Panels512" or "Nibbles512":
                 product.Run<SuperBlockTile512<TLayout, TFormat>>();
                 break;
             case "AvxVnni":

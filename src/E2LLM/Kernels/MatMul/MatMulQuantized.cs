@@ -15,7 +15,7 @@ internal static class MatMulQuantized
     {
         if (Avx512BW.IsSupported && PanelDot512.Takes<TLayout>())
         {
-            product.Run<QuantizedTile512<TLayout, TFormat>, QuantizedPanel512<TLayout, TFormat>>();
+            product.Run<QuantizedTile512<TLayout, TFormat>, NibblePanel512<TLayout, TFormat>, QuantizedPanel512<TLayout, TFormat>>();
         }
         else if (Avx512BW.IsSupported && AvxVnni.IsSupported && !TFormat.HasMinimum)
         {

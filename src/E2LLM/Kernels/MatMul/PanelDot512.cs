@@ -5,7 +5,7 @@ using System.Runtime.Intrinsics.X86;
 namespace E2LLM.Kernels.MatMul;
 
 /// <summary>
-/// Exact sums of products of a panel's unsigned weights below 32 and the signed activations of eight tokens by AVX-512 BW, sixteen rows in lanes, two groups of them: the sums of
+/// Exact sums of products of unsigned weights below 32, in a panel or in packed groups, and the signed activations of eight tokens by AVX-512 BW, sixteen rows in lanes, two groups of them: the sums of
 /// <see cref="PairDot512{TLayout}"/>, for twice as many tokens.
 /// </summary>
 /// <remarks>
@@ -47,10 +47,12 @@ internal static unsafe class PanelDot512
         TLayout.Load512(quants, 7).Store(panel + (7 * StepBytes));
     }
 
-    /// <summary>The 16-bit sums of some steps, from zero.</summary>
-    /// <param name="quants">A panel's bytes, from the first step on.</param>
+    /// <summary>Adds the products of some steps to 16-bit sums.</summary>
+    /// <param name="block0">The first group's block.</param>
+    /// <param name="block1">The second group's.</param>
+    /// <param name="first">First step: 0 or 4.</param>
     /// <param name="count">Steps: 4 or 8.</param>
-    /// <param name="column">Where the first step's columns lie in the activations.</param>
+    /// <param name="column">Where the block's columns lie in the activations.</param>
     /// <param name="x0">Activations of the first token; the others are further tokens.</param>
     /// <param name="x1">Second token.</param>
     /// <param name="x2">Third token.</param>
@@ -76,32 +78,33 @@ internal static unsafe class PanelDot512
     /// <param name="p07">Sums.</param>
     /// <param name="p17">Sums.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static void Sum(
-        byte* quants, int count, nint column, sbyte* x0, sbyte* x1, sbyte* x2, sbyte* x3, sbyte* x4, sbyte* x5, sbyte* x6, sbyte* x7,
-        out Vector512<short> p00, out Vector512<short> p10, out Vector512<short> p01, out Vector512<short> p11, out Vector512<short> p02, out Vector512<short> p12, out Vector512<short> p03, out Vector512<short> p13,
-        out Vector512<short> p04, out Vector512<short> p14, out Vector512<short> p05, out Vector512<short> p15, out Vector512<short> p06, out Vector512<short> p16, out Vector512<short> p07, out Vector512<short> p17)
+    internal static void Add<TLines>(
+        byte* block0, byte* block1, int first, int count, nint column, sbyte* x0, sbyte* x1, sbyte* x2, sbyte* x3, sbyte* x4, sbyte* x5, sbyte* x6, sbyte* x7,
+        ref Vector512<short> p00, ref Vector512<short> p10, ref Vector512<short> p01, ref Vector512<short> p11, ref Vector512<short> p02, ref Vector512<short> p12, ref Vector512<short> p03, ref Vector512<short> p13,
+        ref Vector512<short> p04, ref Vector512<short> p14, ref Vector512<short> p05, ref Vector512<short> p15, ref Vector512<short> p06, ref Vector512<short> p16, ref Vector512<short> p07, ref Vector512<short> p17)
+        where TLines : IWeightLines
     {
-        p00 = p10 = p01 = p11 = p02 = p12 = p03 = p13 = p04 = p14 = p05 = p15 = p06 = p16 = p07 = p17 = default;
-        Step(quants, 0, column, x0, x1, x2, x3, x4, x5, x6, x7, ref p00, ref p10, ref p01, ref p11, ref p02, ref p12, ref p03, ref p13, ref p04, ref p14, ref p05, ref p15, ref p06, ref p16, ref p07, ref p17);
-        Step(quants, 1, column, x0, x1, x2, x3, x4, x5, x6, x7, ref p00, ref p10, ref p01, ref p11, ref p02, ref p12, ref p03, ref p13, ref p04, ref p14, ref p05, ref p15, ref p06, ref p16, ref p07, ref p17);
-        Step(quants, 2, column, x0, x1, x2, x3, x4, x5, x6, x7, ref p00, ref p10, ref p01, ref p11, ref p02, ref p12, ref p03, ref p13, ref p04, ref p14, ref p05, ref p15, ref p06, ref p16, ref p07, ref p17);
-        Step(quants, 3, column, x0, x1, x2, x3, x4, x5, x6, x7, ref p00, ref p10, ref p01, ref p11, ref p02, ref p12, ref p03, ref p13, ref p04, ref p14, ref p05, ref p15, ref p06, ref p16, ref p07, ref p17);
+        Step<TLines>(block0, block1, first + 0, column, x0, x1, x2, x3, x4, x5, x6, x7, ref p00, ref p10, ref p01, ref p11, ref p02, ref p12, ref p03, ref p13, ref p04, ref p14, ref p05, ref p15, ref p06, ref p16, ref p07, ref p17);
+        Step<TLines>(block0, block1, first + 1, column, x0, x1, x2, x3, x4, x5, x6, x7, ref p00, ref p10, ref p01, ref p11, ref p02, ref p12, ref p03, ref p13, ref p04, ref p14, ref p05, ref p15, ref p06, ref p16, ref p07, ref p17);
+        Step<TLines>(block0, block1, first + 2, column, x0, x1, x2, x3, x4, x5, x6, x7, ref p00, ref p10, ref p01, ref p11, ref p02, ref p12, ref p03, ref p13, ref p04, ref p14, ref p05, ref p15, ref p06, ref p16, ref p07, ref p17);
+        Step<TLines>(block0, block1, first + 3, column, x0, x1, x2, x3, x4, x5, x6, x7, ref p00, ref p10, ref p01, ref p11, ref p02, ref p12, ref p03, ref p13, ref p04, ref p14, ref p05, ref p15, ref p06, ref p16, ref p07, ref p17);
         if (count > 4)
         {
-            Step(quants, 4, column, x0, x1, x2, x3, x4, x5, x6, x7, ref p00, ref p10, ref p01, ref p11, ref p02, ref p12, ref p03, ref p13, ref p04, ref p14, ref p05, ref p15, ref p06, ref p16, ref p07, ref p17);
-            Step(quants, 5, column, x0, x1, x2, x3, x4, x5, x6, x7, ref p00, ref p10, ref p01, ref p11, ref p02, ref p12, ref p03, ref p13, ref p04, ref p14, ref p05, ref p15, ref p06, ref p16, ref p07, ref p17);
-            Step(quants, 6, column, x0, x1, x2, x3, x4, x5, x6, x7, ref p00, ref p10, ref p01, ref p11, ref p02, ref p12, ref p03, ref p13, ref p04, ref p14, ref p05, ref p15, ref p06, ref p16, ref p07, ref p17);
-            Step(quants, 7, column, x0, x1, x2, x3, x4, x5, x6, x7, ref p00, ref p10, ref p01, ref p11, ref p02, ref p12, ref p03, ref p13, ref p04, ref p14, ref p05, ref p15, ref p06, ref p16, ref p07, ref p17);
+            Step<TLines>(block0, block1, first + 4, column, x0, x1, x2, x3, x4, x5, x6, x7, ref p00, ref p10, ref p01, ref p11, ref p02, ref p12, ref p03, ref p13, ref p04, ref p14, ref p05, ref p15, ref p06, ref p16, ref p07, ref p17);
+            Step<TLines>(block0, block1, first + 5, column, x0, x1, x2, x3, x4, x5, x6, x7, ref p00, ref p10, ref p01, ref p11, ref p02, ref p12, ref p03, ref p13, ref p04, ref p14, ref p05, ref p15, ref p06, ref p16, ref p07, ref p17);
+            Step<TLines>(block0, block1, first + 6, column, x0, x1, x2, x3, x4, x5, x6, x7, ref p00, ref p10, ref p01, ref p11, ref p02, ref p12, ref p03, ref p13, ref p04, ref p14, ref p05, ref p15, ref p06, ref p16, ref p07, ref p17);
+            Step<TLines>(block0, block1, first + 7, column, x0, x1, x2, x3, x4, x5, x6, x7, ref p00, ref p10, ref p01, ref p11, ref p02, ref p12, ref p03, ref p13, ref p04, ref p14, ref p05, ref p15, ref p06, ref p16, ref p07, ref p17);
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Step(
-        byte* quants, int step, nint column, sbyte* x0, sbyte* x1, sbyte* x2, sbyte* x3, sbyte* x4, sbyte* x5, sbyte* x6, sbyte* x7,
+    private static void Step<TLines>(
+        byte* block0, byte* block1, int step, nint column, sbyte* x0, sbyte* x1, sbyte* x2, sbyte* x3, sbyte* x4, sbyte* x5, sbyte* x6, sbyte* x7,
         ref Vector512<short> p00, ref Vector512<short> p10, ref Vector512<short> p01, ref Vector512<short> p11, ref Vector512<short> p02, ref Vector512<short> p12, ref Vector512<short> p03, ref Vector512<short> p13,
         ref Vector512<short> p04, ref Vector512<short> p14, ref Vector512<short> p05, ref Vector512<short> p15, ref Vector512<short> p06, ref Vector512<short> p16, ref Vector512<short> p07, ref Vector512<short> p17)
+        where TLines : IWeightLines
     {
-        Vector512<byte> w0 = Vector512.Load(quants + (step * StepBytes)), w1 = Vector512.Load(quants + (step * StepBytes) + VectorBytes);
+        Vector512<byte> w0 = TLines.Load(block0, step), w1 = TLines.Load(block1, step);
         Add(w0, w1, x0 + column + (4 * step), ref p00, ref p10);
         Add(w0, w1, x1 + column + (4 * step), ref p01, ref p11);
         Add(w0, w1, x2 + column + (4 * step), ref p02, ref p12);

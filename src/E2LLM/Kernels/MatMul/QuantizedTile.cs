@@ -6,11 +6,11 @@ namespace E2LLM.Kernels.MatMul;
 
 /// <summary>
 /// The inner loops of products of weights with one scale per 32 columns, two vectors of eight rows in lanes:
-/// <c>y[t][r] = sum over blocks b ascending of scale[r][b] * xScale[t][b] * (exact integer dot product of block b) (+ minimum[r][b] * xScale[t][b] * xSum[t][b])</c>.
+/// <c>y[t][r] = sum over blocks b ascending of (exact integer dot product of block b) * scale[r][b] * xScale[t][b] (+ minimum[r][b] * xScale[t][b] * xSum[t][b])</c>.
 /// </summary>
 /// <remarks>
 /// Shapes: packed groups (<see cref="PackedQuantizedRows"/>); activations as <see cref="Quantization.QuantizeActivations"/> leaves them, one token after another.
-/// Numerics: per output one float accumulator, blocks ascending, one multiply-add a block (two where the format has a minimum): the same
+/// Numerics: per output one float accumulator, blocks ascending, the dot product times the weights' scale rounded once, then one multiply-add a block (two where the format has a minimum): the same
 /// bits in <see cref="RunFour"/> and <see cref="RunOne"/>.
 /// </remarks>
 internal readonly unsafe struct QuantizedTile<TLayout, TFormat, TDot> : IRowTile<QuantizedActivations>
@@ -118,7 +118,7 @@ internal readonly unsafe struct QuantizedTile<TLayout, TFormat, TDot> : IRowTile
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<float> Scale(Vector256<int> dot, Vector256<float> weightScale, float activationScale, Vector256<float> sum) =>
-        FloatLanes256.MultiplyAdd(Vector256.ConvertToSingle(dot), weightScale * Vector256.Create(activationScale), sum);
+        FloatLanes256.MultiplyAdd(Vector256.ConvertToSingle(dot) * weightScale, Vector256.Create(activationScale), sum);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<float> Shift(Vector256<float> minimum, float activationSum, Vector256<float> sum) =>

@@ -78,6 +78,18 @@ internal readonly unsafe struct QuantizedTile512<TLayout, TFormat> : IRowTile<Qu
         Store(y3, secondGroup, f03, f13);
     }
 
+    public static bool HasEight => PanelDot512.Takes<TLayout>();
+
+    public static void RunEight(byte* group0, byte* group1, int columns, QuantizedActivations x, int tokenCount, float* sums, byte* scratch, nint ahead)
+    {
+        for (int column = 0; column < columns; column += TokenTable.Blocks * BlockColumns)
+        {
+            nint offset = column / BlockColumns * PackedQuantizedRows.BlockBytes<TLayout, TFormat>();
+            QuantizedEight512<TLayout, TFormat, PackedBlocks<TLayout, TFormat>>.Run(
+                group0 + offset, group1 + offset, Math.Min(TokenTable.Blocks * BlockColumns, columns - column), x.FromColumn(column), columns, tokenCount, sums, scratch, ahead);
+        }
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void RunOne(byte* group, int columns, QuantizedActivations x, float* y)
     {
@@ -106,7 +118,7 @@ internal readonly unsafe struct QuantizedTile512<TLayout, TFormat> : IRowTile<Qu
     private static Vector512<float> Scale(Vector512<int> dot, int activationSum, Vector512<float> weightScale, float activationScale, Vector512<float> sum)
     {
         Vector512<int> unbiased = TFormat.Bias == 0 ? dot : dot - Vector512.Create(TFormat.Bias * activationSum);
-        return Vector512.FusedMultiplyAdd(Vector512.ConvertToSingle(unbiased), weightScale * Vector512.Create(activationScale), sum);
+        return Vector512.FusedMultiplyAdd(Vector512.ConvertToSingle(unbiased) * weightScale, Vector512.Create(activationScale), sum);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -54,7 +54,7 @@ internal readonly unsafe struct QuantizedTileScalar<TLayout, TFormat> : IRowTile
                 }
 
                 int place = (token * blocks) + b;
-                float sum = FloatLanesScalar.MultiplyAdd(dot, scale * x.Scales[place], y[token * yStride]);
+                float sum = FloatLanesScalar.MultiplyAdd(dot * scale, x.Scales[place], y[token * yStride]);
                 y[token * yStride] = TFormat.HasMinimum ? FloatLanesScalar.MultiplyAdd(minimum, x.Scales[place] * x.Sums[place], sum) : sum;
             }
         }

@@ -80,6 +80,6 @@ internal readonly unsafe struct QuantizedTileVnni<TLayout, TFormat> : IRowTile<Q
         Vector256<int> low, Vector256<int> high, int activationSum, Vector512<float> weightScale, float activationScale, Vector512<float> sum)
     {
         Vector512<int> dot = Vector512.Create(low, high) - Vector512.Create(TFormat.Bias * activationSum);
-        return Vector512.FusedMultiplyAdd(Vector512.ConvertToSingle(dot), weightScale * Vector512.Create(activationScale), sum);
+        return Vector512.FusedMultiplyAdd(Vector512.ConvertToSingle(dot) * weightScale, Vector512.Create(activationScale), sum);
     }
 }

@@ -44,6 +44,21 @@ internal unsafe interface IRowTile<TX>
     /// <param name="secondGroup">Elements from an output of the first group to that of the second; 0 where there is none.</param>
     /// <param name="ahead">How many bytes further weights shall be fetched meanwhile; 0 for none. Changes no result.</param>
     static abstract void RunFour(byte* group0, byte* group1, int columns, TX x, int tokenCount, float* y, nint yStride, nint secondGroup, nint ahead);
+
+    /// <summary>Whether there is <see cref="RunEight"/>.</summary>
+    static virtual bool HasEight => false;
+
+    /// <summary>Two groups and up to eight tokens.</summary>
+    /// <param name="group0">First packed group.</param>
+    /// <param name="group1">Second packed group, or the first again.</param>
+    /// <param name="columns">Columns of the matrix.</param>
+    /// <param name="x">Activations of the first token.</param>
+    /// <param name="tokenCount">1 to 8; a missing token is the first again.</param>
+    /// <param name="sums">Output: <c>[8 tokens][2 groups][16 rows]</c>, on a cache line, zero; those of missing tokens hold nothing useful.</param>
+    /// <param name="scratch"><see cref="RowProduct{TX}.ScratchBytes"/> bytes, on a cache line.</param>
+    /// <param name="ahead">As for <see cref="RunFour"/>.</param>
+    static virtual void RunEight(byte* group0, byte* group1, int columns, TX x, int tokenCount, float* sums, byte* scratch, nint ahead) =>
+        throw new NotSupportedException("This tile takes four tokens.");
 }
 
 /// <summary>
@@ -73,8 +88,17 @@ internal readonly unsafe struct RowProduct<TX>(
     private const int PanelTokens = 256;
     private const int PanelRows = 2 * GroupRows;
 
-    // Fewer tokens do not earn what a panel costs.
-    private const int MinPanelTokens = 16;
+    // So many tokens are quicker as four and one.
+    private const int FourAndOne = 5;
+
+    // Eight tokens keep a group so long that the next lines need not be asked for so early; nearer, they take less of the first-level cache.
+    private const int EightAhead = 2048;
+
+    // What a panel's loop, or a tile of eight tokens, may keep to itself.
+    internal const int ScratchBytes = 2048;
+
+    // Fewer tokens do not earn what a panel costs: to fill it is to wait for memory.
+    private const int MinPanelTokens = 48;
 
     /// <summary>Runs the product by the given inner loops.</summary>
     internal void Run<TTile>()
@@ -94,7 +118,13 @@ internal readonly unsafe struct RowProduct<TX>(
     /// <summary>The same with panels for all but the last few tokens, where there are enough.</summary>
     internal void Run<TTile, TPanel>(int minTokens = MinPanelTokens)
         where TTile : IRowTile<TX>
+        where TPanel : IRowPanel<TX> => Run<TTile, TPanel, TPanel>(minTokens);
+
+    /// <summary>The same with other panels for those groups that the first kind does not take.</summary>
+    internal void Run<TTile, TPanel, TOtherPanel>(int minTokens = MinPanelTokens)
+        where TTile : IRowTile<TX>
         where TPanel : IRowPanel<TX>
+        where TOtherPanel : IRowPanel<TX>
     {
         if (tokens < minTokens)
         {
@@ -102,18 +132,19 @@ internal readonly unsafe struct RowProduct<TX>(
         }
         else
         {
-            RunBlocks<TTile, TPanel>();
+            RunBlocks<TTile, TPanel, TOtherPanel>();
         }
     }
 
     [SkipLocalsInit]
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private void RunBlocks<TTile, TPanel>()
+    private void RunBlocks<TTile, TPanel, TOtherPanel>()
         where TTile : IRowTile<TX>
         where TPanel : IRowPanel<TX>
+        where TOtherPanel : IRowPanel<TX>
     {
-        // 64 bytes more, to start on a cache line; and room for the parts of eight sums.
-        byte* panelMemory = stackalloc byte[TPanel.PanelBytes(PanelColumns) + 64], sumMemory = stackalloc byte[((PanelTokens + 8) * PanelRows * sizeof(float)) + 64];
+        // 64 bytes more, to start on a cache line.
+        byte* panelMemory = stackalloc byte[Math.Max(TPanel.PanelBytes(PanelColumns), TOtherPanel.PanelBytes(PanelColumns)) + 64], sumMemory = stackalloc byte[((PanelTokens + 1) * PanelRows * sizeof(float)) + ScratchBytes + 64];
         byte* panel = Aligned(panelMemory);
         float* sums = (float*)Aligned(sumMemory);
         int block = Math.Clamp(TokenBlockBytes / Math.Max(1, columns) / 8 * 8, 8, PanelTokens);
@@ -124,7 +155,10 @@ internal readonly unsafe struct RowProduct<TX>(
             {
                 if (panelEnd > token)
                 {
-                    RunPanels<TTile, TPanel>(group, token, panelEnd, panel, sums);
+                    if (!TryPanels<TTile, TPanel>(group, token, panelEnd, panel, sums))
+                    {
+                        TryPanels<TTile, TOtherPanel>(group, token, panelEnd, panel, sums);
+                    }
                 }
 
                 if (tokenEnd > panelEnd)
@@ -137,41 +171,47 @@ internal readonly unsafe struct RowProduct<TX>(
 
     private static byte* Aligned(byte* memory) => (byte*)(((nint)memory + 63) & -64);
 
+    // False, and nothing done, where these groups are none for such panels.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void RunPanels<TTile, TPanel>(int group, int token, int tokenEnd, byte* panel, float* sums)
+    private bool TryPanels<TTile, TPanel>(int group, int token, int tokenEnd, byte* panel, float* sums)
         where TTile : IRowTile<TX>
         where TPanel : IRowPanel<TX>
     {
         long groupBytes = TTile.GroupBytes(columns);
         int row = group * GroupRows, rowCount = Math.Min(Math.Min(2, endGroup - group) * GroupRows, rows - row);
         byte* group0 = weights + (group * groupBytes), group1 = rowCount > GroupRows ? group0 + groupBytes : group0;
-        int* parts = (int*)(sums + (PanelTokens * PanelRows));
+        float* units = sums + (PanelTokens * PanelRows);
+        byte* scratch = (byte*)(units + PanelRows);
+        if (!TPanel.Begin(group0, group1, columns, units))
+        {
+            return false;
+        }
+
         new Span<float>(sums, (tokenEnd - token + 7) / 8 * 8 * PanelRows).Clear();
         for (int column = 0; column < columns; column += PanelColumns)
         {
             int depth = Math.Min(PanelColumns, columns - column);
             nint offset = TPanel.StretchBytes(column);
-            TPanel.Fill(group0 + offset, group1 + offset, depth, panel);
+            TPanel.Fill(group0 + offset, group1 + offset, depth, panel, units);
             for (int t = token; t < tokenEnd; t += 8)
             {
-                TPanel.RunEight(panel, depth, x.From(t, columns).FromColumn(column), columns, Math.Min(8, tokenEnd - t), sums + ((t - token) * PanelRows), parts);
+                TPanel.RunEight(panel, depth, x.From(t, columns).FromColumn(column), columns, Math.Min(8, tokenEnd - t), sums + ((t - token) * PanelRows), scratch);
             }
         }
 
+        Vector512<float> unit0 = Vector512.Load(units), unit1 = Vector512.Load(units + GroupRows);
         for (int t = token; t < tokenEnd; t++)
         {
-            float* source = sums + ((t - token) * PanelRows), target = y + (t * yStride) + row;
-            if (rowCount == PanelRows)
-            {
-                // A call to copy would take longer than copying.
-                Vector512.Load(source).Store(target);
-                Vector512.Load(source + GroupRows).Store(target + GroupRows);
-            }
-            else
+            float* source = sums + ((t - token) * PanelRows), target = y + (t * yStride) + row, whole = rowCount == PanelRows ? target : source;
+            (Vector512.Load(source) * unit0).Store(whole);
+            (Vector512.Load(source + GroupRows) * unit1).Store(whole + GroupRows);
+            if (whole == source)
             {
                 new ReadOnlySpan<float>(source, rowCount).CopyTo(new Span<float>(target, rowCount));
             }
         }
+
+        return true;
     }
 
     private void RunGroups<TTile>(int group, int token, int tokenEnd)
@@ -188,6 +228,12 @@ internal readonly unsafe struct RowProduct<TX>(
 
         // The first tokens meet weights that come from memory; the second find them in a cache, and have time to fetch those of the next groups.
         nint ahead = Prefetch.Distance, next = (nint)groupBytes * TTile.Groups;
+        if (TTile.HasEight && tokenEnd - token > FourAndOne)
+        {
+            int done = RunEights<TTile>(group0, group1, row, rowCount, token, tokenEnd);
+            (token, ahead, next) = (token + done, next, 0);
+        }
+
         for (; token < tokenEnd; token += 4, (ahead, next) = (next, 0))
         {
             int count = Math.Min(4, tokenEnd - token);
@@ -211,5 +257,27 @@ internal readonly unsafe struct RowProduct<TX>(
                 new ReadOnlySpan<float>(scratch + (t * 2 * GroupRows), rowCount).CopyTo(new Span<float>(target + (t * yStride), rowCount));
             }
         }
+    }
+
+    // All tokens but for a rest of at most five; how many.
+    [SkipLocalsInit]
+    private int RunEights<TTile>(byte* group0, byte* group1, int row, int rowCount, int token, int tokenEnd)
+        where TTile : IRowTile<TX>
+    {
+        byte* memory = stackalloc byte[(8 * PanelRows * sizeof(float)) + ScratchBytes + 64];
+        float* sums = (float*)Aligned(memory);
+        int first = token;
+        for (; tokenEnd - token > FourAndOne; token += 8)
+        {
+            int count = Math.Min(8, tokenEnd - token);
+            new Span<float>(sums, 8 * PanelRows).Clear();
+            TTile.RunEight(group0, group1, columns, x.From(token, columns), count, sums, (byte*)(sums + (8 * PanelRows)), token == first ? EightAhead : 0);
+            for (int t = 0; t < count; t++)
+            {
+                new ReadOnlySpan<float>(sums + (t * PanelRows), rowCount).CopyTo(new Span<float>(y + ((token + t) * yStride) + row, rowCount));
+            }
+        }
+
+        return Math.Min(token, tokenEnd) - first;
     }
 }

@@ -35,8 +35,15 @@ internal readonly unsafe struct SuperBlockPanel512<TLayout, TFormat> : IRowPanel
 
     public static nint StretchBytes(int columns) => columns / BlockColumns * PackedSuperBlockRows.BlockBytes<TLayout, TFormat>();
 
+    public static bool Begin(byte* group0, byte* group1, int columns, float* units)
+    {
+        Vector512<float>.One.Store(units);
+        Vector512<float>.One.Store(units + GroupRows);
+        return true;
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Fill(byte* group0, byte* group1, int depth, byte* panel)
+    public static void Fill(byte* group0, byte* group1, int depth, byte* panel, float* units)
     {
         for (int block = 0; block < depth / BlockColumns; block++)
         {
@@ -49,8 +56,9 @@ internal readonly unsafe struct SuperBlockPanel512<TLayout, TFormat> : IRowPanel
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void RunEight(byte* panel, int depth, SuperBlockActivations x, int columns, int tokenCount, float* sums, int* parts)
+    public static void RunEight(byte* panel, int depth, SuperBlockActivations x, int columns, int tokenCount, float* sums, byte* scratch)
     {
+        int* parts = (int*)scratch;
         int blocks = columns / BlockColumns;
         TokenRows.Eight(x.Quants, columns, tokenCount, out sbyte* x0, out sbyte* x1, out sbyte* x2, out sbyte* x3, out sbyte* x4, out sbyte* x5, out sbyte* x6, out sbyte* x7);
         TokenRows.Eight(x.Scales, blocks, tokenCount, out float* d0, out float* d1, out float* d2, out float* d3, out float* d4, out float* d5, out float* d6, out float* d7);
@@ -62,10 +70,10 @@ internal readonly unsafe struct SuperBlockPanel512<TLayout, TFormat> : IRowPanel
             {
                 for (int first = 0; first < 8; first += PanelDot512.Steps<TLayout>())
                 {
-                    PanelDot512.Sum(
-                        panel + (first * PanelDot512.StepBytes), PanelDot512.Steps<TLayout>(), column + (4 * first), x0, x1, x2, x3, x4, x5, x6, x7,
-                        out Vector512<short> p00, out Vector512<short> p10, out Vector512<short> p01, out Vector512<short> p11, out Vector512<short> p02, out Vector512<short> p12, out Vector512<short> p03, out Vector512<short> p13,
-                        out Vector512<short> p04, out Vector512<short> p14, out Vector512<short> p05, out Vector512<short> p15, out Vector512<short> p06, out Vector512<short> p16, out Vector512<short> p07, out Vector512<short> p17);
+                    Vector512<short> p00 = default, p10 = default, p01 = default, p11 = default, p02 = default, p12 = default, p03 = default, p13 = default, p04 = default, p14 = default, p05 = default, p15 = default, p06 = default, p16 = default, p07 = default, p17 = default;
+                    PanelDot512.Add<PanelLines>(
+                        panel, panel + VectorBytes, first, PanelDot512.Steps<TLayout>(), column, x0, x1, x2, x3, x4, x5, x6, x7,
+                        ref p00, ref p10, ref p01, ref p11, ref p02, ref p12, ref p03, ref p13, ref p04, ref p14, ref p05, ref p15, ref p06, ref p16, ref p07, ref p17);
                     short* scales = (short*)(panel + PanelDot512.QuantBytes);
                     Vector512<short> scale0 = Vector512.Load(scales), scale1 = Vector512.Load(scales + Sums);
                     AddScaled(p00, p10, scale0, scale1, parts);

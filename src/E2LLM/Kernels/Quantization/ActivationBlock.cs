@@ -13,10 +13,12 @@ internal static unsafe class ActivationBlock
     private const float MaxMagnitude = 127f;
 
     /// <summary>
-    /// Blocks whose largest magnitude is below this are stored as zero: their inverse scale would overflow. Far below anything that
-    /// a sum of normal floats notices.
+    /// Blocks whose largest magnitude is below this are stored as zero, far below anything that a sum of normal floats notices; and those above <see cref="GreatestMagnitude"/> as infinite. Products with
+    /// half-precision weights then meet neither subnormal floats nor overflow, in whatever power-of-two unit they are summed.
     /// </summary>
-    private const float SmallestMagnitude = 1e-35f;
+    private const float SmallestMagnitude = 1e-25f;
+
+    private const float GreatestMagnitude = 1e27f;
 
     // Added and taken away again it leaves a float of magnitude below 2^22 rounded to the nearest integer in its low bits.
     private const float Rounder = 12582912f;
@@ -32,7 +34,7 @@ internal static unsafe class ActivationBlock
             return 0f;
         }
 
-        *scale = largest / MaxMagnitude;
+        *scale = largest <= GreatestMagnitude ? largest / MaxMagnitude : largest * float.PositiveInfinity;
         return MaxMagnitude / largest;
     }
 
