@@ -3,7 +3,7 @@ using E2LLM.Benchmarks;
 using E2LLM.Benchmarks.Kernels;
 using E2LLM.Benchmarks.KvTransfer;
 
-// Usage: E2LLM.Benchmarks bdn [--filter PATTERN] | kernels [TYPE,...] | paths [TYPE,...] | attention [TYPE,...] | rows | tensors | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]] | serve FILE.gguf | kv-transfer|kv-quality OUT.md TEXT MODEL.gguf... | kv-speed OUT.md MODEL.gguf...
+// Usage: E2LLM.Benchmarks bdn [--filter PATTERN] | kernels [TYPE,...] | paths [TYPE,...] | attention [TYPE,...] | blocks | rows | tensors | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]] | serve FILE.gguf | kv-transfer|kv-quality OUT.md TEXT MODEL.gguf... | kv-speed OUT.md MODEL.gguf...
 CultureInfo.DefaultThreadCurrentCulture = CultureInfo.InvariantCulture;
 switch (args)
 {
@@ -21,6 +21,9 @@ switch (args)
         return 0;
     case ["tensors"]:
         TensorsBenchmark.Run();
+        return 0;
+    case ["blocks"]:
+        BlockBenchmark.Run();
         return 0;
     case ["rows"]:
         RowBenchmark.Run();
@@ -42,6 +45,6 @@ switch (args)
         ModelBenchmark.Run(path, numbers.ElementAtOrDefault(0) is > 0 and var t ? t : 1, numbers.ElementAtOrDefault(1) is > 0 and var p ? p : 128, numbers.ElementAtOrDefault(2) is > 0 and var g ? g : 32);
         return 0;
     default:
-        Console.Error.WriteLine("Usage: E2LLM.Benchmarks bdn [--filter PATTERN] | kernels [TYPE,...] | paths [TYPE,...] | attention [TYPE,...] | rows | tensors | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]] | serve FILE.gguf | kv-transfer|kv-quality OUT.md TEXT MODEL.gguf... | kv-speed OUT.md MODEL.gguf...");
+        Console.Error.WriteLine("Usage: E2LLM.Benchmarks bdn [--filter PATTERN] | kernels [TYPE,...] | paths [TYPE,...] | attention [TYPE,...] | blocks | rows | tensors | model FILE.gguf [THREADS [PROMPT_TOKENS [GENERATED_TOKENS]]] | serve FILE.gguf | kv-transfer|kv-quality OUT.md TEXT MODEL.gguf... | kv-speed OUT.md MODEL.gguf...");
         return 2;
 }

@@ -154,9 +154,9 @@ internal sealed unsafe class AttentionWork : IWork, IDisposable
             int seenByFirst = firstPosition + 1 - (block * layout.BlockTokenCount), skipped = Math.Max(0, 1 - seenByFirst);
             AttentionRows seeing = rows.From(skipped);
             byte* next = AfterBlock(tile, block, last);
-            if (layout.ElementType == KvElementType.F16 && seeing.Tokens == 1)
+            if (seeing.Tokens == 1)
             {
-                FoldStored(tile, block, next, seeing, seenByFirst + skipped);
+                FoldStored(tile, block, next, seeing, seenByFirst + skipped, scratch);
             }
             else
             {
@@ -177,11 +177,16 @@ internal sealed unsafe class AttentionWork : IWork, IDisposable
             : tile.Slice.Cache.LayerPointer(_layer, 0) + layout.KeysOffset(Math.Min(tile.KvHead + 1, layout.KvHeadCount - 1));
     }
 
-    private void FoldStored(in Tile tile, int block, byte* next, in AttentionRows rows, int count)
+    private void FoldStored(in Tile tile, int block, byte* next, in AttentionRows rows, int count, AttentionScratch scratch)
     {
         KvCacheLayout layout = tile.Slice.Cache.Layout;
-        byte* data = tile.Slice.Cache.LayerPointer(_layer, block), keys = data + layout.KeysOffset(tile.KvHead), values = data + layout.ValuesOffset(tile.KvHead);
-        HalfAttentionBlock.Fold(rows, (ushort*)keys, (ushort*)values, count, next, next + (values - keys));
+        byte* data = tile.Slice.Cache.LayerPointer(_layer, block);
+        int head = tile.KvHead;
+        var stored = new StoredBlock(
+            layout.ElementType, data + layout.KeysOffset(head), (ushort*)(data + layout.KeyScalesOffset(head)), data + layout.ValuesOffset(head), (ushort*)(data + layout.ValueScalesOffset(head)), next);
+
+        // Nothing is decoded, so there is room for scales where keys would be.
+        StoredAttentionBlock.Fold(rows, stored, scratch.Keys, count);
     }
 
     private (nint Keys, nint Values) DecodeBlock(KvCache cache, int block, byte* next, int head, AttentionScratch scratch)

@@ -30,6 +30,12 @@ internal readonly unsafe struct FloatLanesScalar : IFloatLanes<float>
     public static float LoadBFloat16(ushort* source) => BitConverter.UInt32BitsToSingle((uint)*source << 16);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float LoadLowBFloat16(uint* source) => BitConverter.UInt32BitsToSingle(*source << 16);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float LoadHighBFloat16(uint* source) => BitConverter.UInt32BitsToSingle(*source & 0xFFFF_0000);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float LoadSByte(sbyte* source) => *source;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -37,6 +37,12 @@ internal unsafe interface IFloatLanes<TVector>
     /// <summary>Loads bfloat16 numbers and widens them exactly.</summary>
     static abstract TVector LoadBFloat16(ushort* source);
 
+    /// <summary>Widens the bfloat16 numbers in the low halves of 32-bit words exactly.</summary>
+    static abstract TVector LoadLowBFloat16(uint* source);
+
+    /// <summary>The same of the high halves.</summary>
+    static abstract TVector LoadHighBFloat16(uint* source);
+
     /// <summary>Loads signed bytes and converts them exactly.</summary>
     static abstract TVector LoadSByte(sbyte* source);
 
