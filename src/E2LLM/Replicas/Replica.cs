@@ -78,11 +78,11 @@ public sealed class Replica : IAsyncDisposable
     /// <exception cref="PeerLostException">A stage cannot be reached or does not answer.</exception>
     public static Task<Replica> ConnectAsync(
         ReplicaPlan plan, ModelIdentity model, PeerConnector connect, ReplicaOptions? options = null, CancellationToken cancellationToken = default) =>
-        ConnectAsync(plan, model, connect, options, DialedPeer.NewNonce(), cancellationToken);
+        ConnectAsync(plan, model, connect, options, DialedPeer.NewNonce(), [], cancellationToken);
 
-    /// <summary>The same under a session number of the caller's.</summary>
+    /// <summary>The same under a session number of the caller's, and for the codecs that other replicas of the plan name.</summary>
     internal static async Task<Replica> ConnectAsync(
-        ReplicaPlan plan, ModelIdentity model, PeerConnector connect, ReplicaOptions? options, ulong session, CancellationToken cancellationToken)
+        ReplicaPlan plan, ModelIdentity model, PeerConnector connect, ReplicaOptions? options, ulong session, IEnumerable<string> codecs, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(plan);
         ArgumentNullException.ThrowIfNull(model);
@@ -93,7 +93,7 @@ public sealed class Replica : IAsyncDisposable
         var replica = new Replica(plan, model, options, session);
         try
         {
-            await replica.OpenAsync(connect, cancellationToken).ConfigureAwait(false);
+            await replica.OpenAsync(connect, replica.InsistedCodecs(codecs), cancellationToken).ConfigureAwait(false);
             return replica;
         }
         catch
@@ -139,8 +139,11 @@ public sealed class Replica : IAsyncDisposable
     /// <summary>Whether all stages know to move a part of a prompt's keys and values only (wire format 1.2).</summary>
     internal bool MovesParts => _stages.All(stage => stage.Welcome.Minor >= 2);
 
-    /// <summary>Whether stages of this replica compute layer 0 of what they import.</summary>
-    internal bool ComputesFirstLayer => _options.ComputesFirstLayer;
+    /// <summary>Whether stages of this replica compute layer 0 of what they import; null where measurements decide.</summary>
+    internal bool? ComputesFirstLayer => _options.ComputesFirstLayer;
+
+    /// <summary>Decides that.</summary>
+    internal FirstLayerChooser FirstLayer { get; } = new();
 
     /// <summary>
     /// Tells all stages to open a sequence; the caller has admission for it, which passes to the sequence. Closed by <see cref="Close"/>, by the caller, whether it opened or not.
@@ -178,9 +181,16 @@ public sealed class Replica : IAsyncDisposable
 
     private static StageRole RoleOf(StagePlan stage) => new(stage.Layers, stage.Embedding, stage.Head);
 
-    private async Task OpenAsync(PeerConnector connect, CancellationToken cancellationToken)
+    /// <summary>Codecs that all stages must know: the one that they are told to send with, and those that they are sent.</summary>
+    private IReadOnlyList<CodecName> InsistedCodecs(IEnumerable<string> received)
     {
-        await Task.WhenAll(Enumerable.Range(0, _stages.Length).Select(i => DialAsync(i, connect, cancellationToken))).ConfigureAwait(false);
+        string?[] names = [Plan.KvCodec ?? _options.KvCodec, .. received];
+        return CodecName.Of(names.Select(name => name is not null && KvCodecPolicy.TryParse(name, out KvCodecPolicy? policy) ? policy : KvCodecPolicy.Auto));
+    }
+
+    private async Task OpenAsync(PeerConnector connect, IReadOnlyList<CodecName> codecs, CancellationToken cancellationToken)
+    {
+        await Task.WhenAll(Enumerable.Range(0, _stages.Length).Select(i => DialAsync(i, connect, codecs, cancellationToken))).ConfigureAwait(false);
         _driver.Connected(_stages);
         for (int i = 0; i < _stages.Length; i++)
         {
@@ -194,13 +204,13 @@ public sealed class Replica : IAsyncDisposable
         RuntimeLog.ReplicaConnected(_logger, Name, Plan.Role.ToString(), _stages.Length, Admission.BlockCount);
     }
 
-    private async Task DialAsync(int index, PeerConnector connect, CancellationToken cancellationToken)
+    private async Task DialAsync(int index, PeerConnector connect, IReadOnlyList<CodecName> codecs, CancellationToken cancellationToken)
     {
         StagePlan stage = Plan.Stages[index];
         var hello = new HelloMessage
         {
             Purpose = ConnectionPurpose.Driver, From = _options.Name, To = stage.Device, Session = Session, Nonce = 0,
-            Role = RoleOf(stage), ElementType = _options.KvElementType, Model = Model,
+            Role = RoleOf(stage), ElementType = _options.KvElementType, Model = Model, Codecs = codecs,
         };
         try
         {

@@ -22,9 +22,10 @@ public sealed record ReplicaOptions
 
     /// <summary>
     /// Whether keys and values of layer 0, which depend on token and position alone, are computed where they are needed instead of sent: saves one part in as many as the model has layers of what moves, for about a
-    /// thousandth of the work of reading the prompt. Of use where the link is slower than the prefill (benchmarks/KV_TRANSFER.md says below which rate). Set it on decode and mixed replicas. With a lossy codec layer 0 is exact then. Default false.
+    /// thousandth of the work of reading the prompt. Null (default) decides for each prompt by measurement: computed where the link is slower than the reading, by more than computing takes (benchmarks/KV_TRANSFER.md). Of decode and
+    /// mixed replicas. With a lossy codec layer 0 is exact where it is computed, so that it is only on demand there.
     /// </summary>
-    public bool ComputesFirstLayer { get; init; }
+    public bool? ComputesFirstLayer { get; init; }
 
     /// <summary>
     /// Tokens in a step at most: the chunk in which prompts are read. Smaller ones fill a pipeline sooner, larger ones waste less. Default 128; 1 to 65,536.

@@ -182,11 +182,11 @@ public sealed class StageHost : IAsyncDisposable
         ? new SlowedStageExecutor(executor, _options.Slowdown, _options.Connections.TimeProvider, _options.WorkClock) : executor;
 
     /// <summary>Opens a connection to another stage.</summary>
-    internal async Task<DialedPeer> DialAsync(ConnectionPurpose purpose, string peer, ulong session, StageRole role, FrameHandler handler, CancellationToken cancellationToken)
+    internal async Task<DialedPeer> DialAsync(ConnectionPurpose purpose, string peer, ulong session, StageRole role, FrameHandler handler, IReadOnlyList<CodecName> codecs, CancellationToken cancellationToken)
     {
         var hello = new HelloMessage
         {
-            Purpose = purpose, From = Name, To = peer, Session = session, Nonce = 0, Role = role, ElementType = Executor.KvPool.Layout.ElementType, Model = Model,
+            Purpose = purpose, From = Name, To = peer, Session = session, Nonce = 0, Role = role, ElementType = Executor.KvPool.Layout.ElementType, Model = Model, Codecs = codecs,
         };
         DialedPeer dialed = await DialedPeer.OpenAsync(_options.Connect, hello, _options.Connections, handler, cancellationToken).ConfigureAwait(false);
         RuntimeLog.PeerConnected(Logger, peer, Name, purpose.ToString());

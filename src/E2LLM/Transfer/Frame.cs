@@ -16,7 +16,7 @@ internal readonly struct Frame
     public const byte VersionMajor = 1;
 
     /// <summary>Newest minor version understood. A frame is stamped with the lowest one that has all its fields, so that older readers skip only what they lack.</summary>
-    public const byte VersionMinor = 2;
+    public const byte VersionMinor = 3;
 
     public required FrameKind Kind { get; init; }
 

@@ -4,8 +4,8 @@ using E2LLM.Transfer.Codecs;
 namespace E2LLM.Transfer;
 
 /// <summary>
-/// Which codec a sender of keys and values uses: a fixed one, or for each link the one that moves most by measurement. A receiver that lacks the codec, and a slice that
-/// does not get 3 % smaller by it, get raw bytes. Immutable; thread-safe.
+/// Which codec a sender of keys and values uses: a fixed one, which is part of what both sides compare before they work together (a receiver that lacks it refuses), or for each link the one that moves most
+/// by measurement, of those that the receiver knows. A slice that does not get 3 % smaller is sent raw. Immutable; thread-safe.
 /// </summary>
 public sealed class KvCodecPolicy
 {
@@ -40,6 +40,9 @@ public sealed class KvCodecPolicy
 
     /// <summary>Whether measurements choose; otherwise the first codec is used wherever the receiver knows it.</summary>
     public bool IsMeasured { get; }
+
+    /// <summary>Codecs that the other side must have, or nothing moves: a fixed one. Measured policies take what both sides know, and raw everybody has.</summary>
+    internal IEnumerable<IKvBlockCodec> Insisted => IsMeasured ? [] : Codecs.Where(codec => codec.Id != RawKvCodec.RawId);
 
     /// <summary>One codec, whatever the link.</summary>
     public static KvCodecPolicy Always(IKvBlockCodec codec)

@@ -114,15 +114,18 @@ internal sealed class ControlFrameTarget : IFuzzTarget
     private static IEnumerable<OutgoingFrame> Seeds()
     {
         var role = new StageRole(new LayerRange(0, 4), true, false);
-        yield return Of(FrameKind.Hello, new HelloMessage
+        var hello = new HelloMessage
         {
             Purpose = ConnectionPurpose.Driver, From = "driver", To = "stage", Session = 3, Nonce = 4, Role = role, ElementType = KvElementType.F16, Model = Model,
-        }.Write);
+        };
+        yield return hello.ToFrame();
+        yield return (hello with { Codecs = [new CodecName(4, "int8"), new CodecName(128, "own")] }).ToFrame();
         yield return new WelcomeMessage("stage", 1, 64, 10, 512, 63).ToFrame();
         yield return Of(FrameKind.Reject, new RejectMessage("differ:", [new IdentityDifference("layers", "[0, 4)", "[0, 3)")]).Write);
         yield return Of(FrameKind.Attach, new AttachMessage(0, 2, "next", role, "auto").Write);
         yield return Of(FrameKind.Fault, new FaultMessage(FaultCode.PeerLost, 5, "peer", "gone").Write);
-        yield return Of(FrameKind.KvApplied, new SequenceMessage(5, 130).Write);
+        yield return new SequenceMessage(5, 130).ToFrame(FrameKind.KvApplied);
+        yield return new SequenceMessage(5, 130) { Measure = 125_000_000 }.ToFrame(FrameKind.KvSent);
         yield return new SequenceCloseMessage(7, [default, default]).ToFrame();
         yield return OutgoingFrame.WithRented(FrameKind.Step, Bytes(new StepMessage(9, [new StepItem(1, 0, 3, false, 4), new StepItem(2, 9, 1, true, 5)]).Write), new byte[16], 16);
         yield return Of(FrameKind.Tokens, new TokensMessage(9, [new SampledToken(1, 4, new TokenChoice(5)), new SampledToken(2, 9, new TokenChoice(6, -1f) { Top = [new TokenLogProbability(7, -0.5f)] })]).Write);

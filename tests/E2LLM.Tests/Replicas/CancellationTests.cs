@@ -1,104 +1,84 @@
+using System.Globalization;
 using E2LLM.Deployment;
 using E2LLM.Replicas;
 using E2LLM.Sampling;
 
 namespace E2LLM.Tests.Replicas;
 
-/// <summary>Requests and replicas given up at any moment.</summary>
+/// <summary>Requests and replicas given up at any moment: 1,000 requests and 1,000 disposals; <c>E2LLM_CANCELS</c> sets how many of each, a multiple of 4.</summary>
 public sealed class CancellationTests
 {
+    private static readonly int GivenUpCount = int.Parse(Environment.GetEnvironmentVariable("E2LLM_CANCELS") ?? "1000", CultureInfo.InvariantCulture);
+
     [Fact]
     public async Task Serve_CancelledAtRandomMoments_LeavesNothingBehind()
     {
+        const int AtOnce = 20, Tokens = 80;
+        List<int>[] expected = [.. Enumerable.Range(0, AtOnce).Select(i => Expected(i, Tokens))];
         await using var cluster = new MemoryCluster { ChunkTokenCount = 8 };
         await using (Dispatcher dispatcher = await StartAsync(cluster))
         {
-            using var whole = new ToyExecutor(8, new LayerRange(0, 8));
             var random = new Random(17);
-            int cancelled = 0, finished = 0;
-            for (int round = 0; round < 67; round++)
+            int cancelled = 0, left = 0, finished = 0;
+            while (cancelled + left < GivenUpCount)
             {
-                await Task.WhenAll(Enumerable.Range(0, 15).Select(async i =>
+                await Task.WhenAll(Enumerable.Range(0, AtOnce).Select(async i =>
                 {
-                    ServingRequest request = DispatcherTests.Request(1 + (i * 11), 20, new SamplingOptions { Temperature = 1, Seed = (ulong)i }, i);
                     using var source = new CancellationTokenSource();
-                    int stopAfter = i % 3 == 0 ? random.Next(20) : -1;
-                    if (i % 3 == 1)
+                    int stopAfter = i % 4 == 0 ? random.Next(Tokens) : i % 4 == 1 ? random.Next(5) : int.MaxValue;
+                    bool leaves = i % 8 < 2;
+                    if (stopAfter == int.MaxValue)
                     {
-                        source.CancelAfter(TimeSpan.FromMilliseconds(random.Next(30)));
+                        source.CancelAfter(TimeSpan.FromMilliseconds(random.Next(20)));
                     }
 
                     var tokens = new List<int>();
                     try
                     {
-                        await foreach (int token in dispatcher.Serve(request).WithCancellation(source.Token))
+                        await foreach (int token in dispatcher.Serve(Request(i, Tokens)).WithCancellation(source.Token))
                         {
                             tokens.Add(token);
-                            if (tokens.Count == stopAfter)
+                            if (tokens.Count > stopAfter && leaves)
                             {
                                 break;
                             }
+
+                            if (tokens.Count > stopAfter)
+                            {
+                                await source.CancelAsync();
+                            }
                         }
 
-                        Interlocked.Increment(ref finished);
+                        Interlocked.Increment(ref tokens.Count < Tokens ? ref left : ref finished);
                     }
                     catch (OperationCanceledException)
                     {
                         Interlocked.Increment(ref cancelled);
                     }
 
-                    Assert.Equal(Expected(i).Take(tokens.Count), tokens);
+                    Assert.Equal(expected[i].Take(tokens.Count), tokens);
                 }));
             }
 
-            Assert.True(finished > 300 && cancelled > 15, $"{finished} finished, {cancelled} cancelled");
+            Assert.True(cancelled > GivenUpCount / 2 && left > GivenUpCount / 10, $"{cancelled} cancelled, {left} left, {finished} finished");
             await AssertIdleAsync(dispatcher, cluster);
-            Assert.Equal(Expected(3), await DispatcherTests.CollectAsync(dispatcher.Serve(DispatcherTests.Request(34, 20, new SamplingOptions { Temperature = 1, Seed = 3 }, 3))));
+            Assert.Equal(expected[3], await DispatcherTests.CollectAsync(dispatcher.Serve(Request(3, Tokens))));
         }
 
         await cluster.AssertEmptyAsync();
     }
 
+    /// <summary>Each round disposes something at a random moment of three requests: the dispatcher, a device, the enumerators, or the dispatcher while it connects.</summary>
     [Fact]
-    public async Task Dispose_WhileRequestsRun_EndsThemAndFreesEverything()
+    public async Task Dispose_AtRandomMoments_EndsRequestsAndFreesEverything()
     {
-        var random = new Random(5);
-        for (int round = 0; round < 50; round++)
+        int[] ends = new int[4];
+        await Parallel.ForEachAsync(Enumerable.Range(0, GivenUpCount), new ParallelOptions { MaxDegreeOfParallelism = 8 }, async (round, _) =>
         {
-            await using var cluster = new MemoryCluster();
-            Dispatcher dispatcher = await StartAsync(cluster);
-            var now = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-            int left = round % 5 == 0 ? 0 : random.Next(1, 200);
-            Task[] running = [.. Enumerable.Range(0, 8).Select(i => Task.Run(async () =>
-            {
-                try
-                {
-                    await foreach (int token in dispatcher.Serve(DispatcherTests.Request(60, 400, salt: i)))
-                    {
-                        if (Interlocked.Decrement(ref left) == 0)
-                        {
-                            now.SetResult();
-                        }
-                    }
-                }
-                catch (ObjectDisposedException)
-                {
-                }
-                catch (NoReplicaException)
-                {
-                }
-            }))];
-            if (round % 5 > 0)
-            {
-                await now.Task.WaitAsync(TimeSpan.FromSeconds(20));
-            }
-
-            await dispatcher.DisposeAsync();
-            await dispatcher.DisposeAsync();
-            await Task.WhenAll(running).WaitAsync(TimeSpan.FromSeconds(20));
-            Assert.Throws<ObjectDisposedException>(() => dispatcher.Serve(DispatcherTests.Request(1, 1)));
-            await cluster.AssertEmptyAsync();
-        }
+            await DisposeOnceAsync(round % 4, new Random(round)).WaitAsync(TimeSpan.FromMinutes(2), CancellationToken.None);
+            Interlocked.Increment(ref ends[round % 4]);
+        });
+        Assert.All(ends, count => Assert.Equal(GivenUpCount / 4, count));
     }
 
     [Fact]
@@ -161,11 +141,75 @@ public sealed class CancellationTests
     private static Task<Dispatcher> StartAsync(MemoryCluster cluster) => cluster.DispatchAsync(
         cluster.Add("p", ReplicaRole.Prefill, 4), cluster.Add("q", ReplicaRole.Prefill, 2, 5), cluster.Add("d", ReplicaRole.Decode, 3, 6), cluster.Add("e", ReplicaRole.Decode, 5));
 
-    private static List<int> Expected(int i, int tokens = 20)
+    private static async Task DisposeOnceAsync(int what, Random random)
+    {
+        await using var cluster = new MemoryCluster();
+        ReplicaPlan[] plans = [cluster.Add("p", ReplicaRole.Prefill, 4), cluster.Add("d", ReplicaRole.Decode, 3)];
+        int wait = random.Next(4), tokens = random.Next(1, 30);
+        if (what == 3)
+        {
+            using var hurry = new CancellationTokenSource();
+            Task<Dispatcher> connecting = Dispatcher.ConnectAsync(ReplanTests.Plan(plans), cluster.Model, cluster.ConnectAsync, cluster.Options, cancellationToken: hurry.Token);
+            await Task.Delay(wait);
+            await hurry.CancelAsync();
+            try
+            {
+                await (await connecting).DisposeAsync();
+            }
+            catch (OperationCanceledException)
+            {
+            }
+
+            await cluster.AssertEmptyAsync();
+            return;
+        }
+
+        Dispatcher dispatcher = await cluster.DispatchAsync(plans);
+        var now = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        Task[] running = [.. Enumerable.Range(0, 3).Select(i => Task.Run(async () =>
+        {
+            Exception? ended = await Record.ExceptionAsync(async () =>
+            {
+                await foreach (int token in dispatcher.Serve(DispatcherTests.Request(12, 400, salt: i)))
+                {
+                    if (Interlocked.Decrement(ref tokens) == 0)
+                    {
+                        now.SetResult();
+                    }
+
+                    if (what == 2 && Volatile.Read(ref tokens) < 0)
+                    {
+                        break;
+                    }
+                }
+            });
+            Assert.True(ended is null or ObjectDisposedException or NoReplicaException or PeerLostException, $"{ended}");
+        }))];
+        await (wait == 0 && what == 0 ? Task.CompletedTask : now.Task);
+        switch (what)
+        {
+            case 0:
+                await Task.WhenAll(dispatcher.DisposeAsync().AsTask(), dispatcher.DisposeAsync().AsTask());
+                break;
+            case 1:
+                StageHost[] hosts = [.. cluster.Hosts];
+                await hosts[random.Next(hosts.Length)].DisposeAsync();
+                break;
+        }
+
+        await (what == 1 ? dispatcher.DisposeAsync() : ValueTask.CompletedTask);
+        await Task.WhenAll(running);
+        await dispatcher.DisposeAsync();
+        Assert.Throws<ObjectDisposedException>(() => dispatcher.Serve(DispatcherTests.Request(1, 1)));
+        await cluster.AssertEmptyAsync();
+    }
+
+    private static ServingRequest Request(int i, int tokens) => DispatcherTests.Request(1 + (i * 11), tokens, new SamplingOptions { Temperature = 1, Seed = (ulong)i }, i);
+
+    private static List<int> Expected(int i, int tokens)
     {
         using var whole = new ToyExecutor(8, new LayerRange(0, 8));
-        int length = tokens == 20 ? 1 + (i * 11) : 1 + (i % 40);
-        return MemoryCluster.Reference(whole, DispatcherTests.Request(length, tokens, new SamplingOptions { Temperature = 1, Seed = (ulong)i }, i));
+        return MemoryCluster.Reference(whole, Request(i, tokens));
     }
 
     private static async Task AssertIdleAsync(Dispatcher dispatcher, MemoryCluster cluster)

@@ -1,7 +1,9 @@
 using E2LLM.Deployment;
 using E2LLM.Replicas;
 using E2LLM.Samples;
+using E2LLM.Tests.Support;
 using E2LLM.Transfer;
+using E2LLM.Transfer.Codecs;
 
 namespace E2LLM.Tests.Replicas;
 
@@ -47,6 +49,44 @@ public sealed class KvCodecChoiceTests
         Assert.Contains("auto-lossy", wrong.Message, StringComparison.Ordinal);
         Exception refused = await Assert.ThrowsAnyAsync<Exception>(() => Replica.ConnectAsync(plan with { KvCodec = "zip" }, cluster.Model, cluster.ConnectAsync, cluster.Options));
         Assert.Contains("zip", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("p", "d"), InlineData("d", "p")]
+    public async Task Connect_CodecThatAStageLacks_ListsItAmongTheFieldsThatDiffer(string naming, string lacking)
+    {
+        // The plan names a codec for the one replica; a stage of either does not know it, and has other weights too.
+        var lz4 = new KvCodecSet(Lz4KvCodec.Instance);
+        await using var cluster = new MemoryCluster { HostOptions = options => options.Name[..1] == lacking ? options with { Codecs = lz4 } : options };
+        ReplicaPlan p = cluster.Add("p", ReplicaRole.Mixed), d = cluster.Add("d", ReplicaRole.Mixed, 3);
+        DeploymentPlan plan = ReplanTests.Plan(naming == "p" ? p with { KvCodec = "int8" } : p, naming == "d" ? d with { KvCodec = "int8" } : d);
+        var other = new ModelIdentity(cluster.Model.Shape, cluster.Model.TokenizerHash, Enumerable.Repeat((byte)9, 32).ToArray());
+        HandshakeRejectedException thrown = await Assert.ThrowsAsync<HandshakeRejectedException>(() => Dispatcher.ConnectAsync(plan, cluster.Model, cluster.ConnectAsync, cluster.Options));
+        Assert.Equal([("codec", "4 (int8)", "0 (raw), 1 (lz4)")], thrown.Differences.Select(difference => (difference.Field, difference.Ours, difference.Theirs)));
+        Assert.StartsWith(lacking, thrown.Peer, StringComparison.Ordinal);
+        thrown = await Assert.ThrowsAsync<HandshakeRejectedException>(() => Replica.ConnectAsync((lacking == "p" ? p : d) with { KvCodec = "int8" }, other, cluster.ConnectAsync, cluster.Options));
+        Assert.Equal(["weights_hash", "codec"], thrown.Differences.Select(difference => difference.Field));
+
+        // Measured policies insist on none.
+        await using Dispatcher negotiated = await Dispatcher.ConnectAsync(ReplanTests.Plan(p with { KvCodec = "auto" }, d), cluster.Model, cluster.ConnectAsync, cluster.Options with { KvCodec = "auto-lossy" });
+    }
+
+    [Fact]
+    public async Task Serve_SenderInsistsOnACodecThatItsReceiverLacks_IsToldAndGoesWhereItNeedNotMove()
+    {
+        using var log = new CollectedLog();
+        var lz4 = new KvCodecSet(Lz4KvCodec.Instance);
+        await using var cluster = new MemoryCluster
+        {
+            HostOptions = options => (options.Name == "d0" ? options with { Codecs = lz4 } : options with { CodecPolicy = KvCodecPolicy.Always(QuantizedKvCodec.Int8) }) with { LoggerFactory = log },
+        };
+        using var whole = new ToyExecutor(8, new LayerRange(0, 8));
+        ServingRequest request = DispatcherTests.Request(100, 10);
+        await using Dispatcher dispatcher = await cluster.DispatchAsync(cluster.Add("p", ReplicaRole.Prefill), cluster.Add("d", ReplicaRole.Decode));
+        ServedRequest served = dispatcher.Serve(request);
+        Assert.Equal(MemoryCluster.Reference(whole, request), await DispatcherTests.CollectAsync(served));
+        Assert.Equal(("p", 0L), (served.Report.DecodeReplica, served.Report.KvTransferBytes));
+        Assert.Contains(log.All, entry => entry.Text.Contains("codec: ours 4 (int8), theirs 0 (raw), 1 (lz4)", StringComparison.Ordinal));
     }
 
     private static async Task<(ServedRequest Served, List<int> Tokens, List<int> Expected)> ServeAsync(string? options, string? plan, Func<Stream, Stream>? wrap)

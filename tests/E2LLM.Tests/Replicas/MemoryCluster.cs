@@ -28,7 +28,7 @@ internal sealed class MemoryCluster : IAsyncDisposable
 
     public int? MaxSequenceCount { get; init; }
 
-    public bool ComputesFirstLayer { get; init; }
+    public bool? ComputesFirstLayer { get; init; } = false;
 
     public Func<StageHostOptions, StageHostOptions> HostOptions { get; init; } = options => options;
 

@@ -20,9 +20,7 @@ internal readonly record struct DialedPeer(PeerConnection Connection, WelcomeMes
         {
             hello = hello with { Nonce = NewNonce() };
             connection.Start(OnAnswer);
-            var header = new HeaderWriter();
-            hello.Write(header);
-            connection.Send(FrameKind.Hello, header);
+            connection.Send(hello.ToFrame());
             Task ended = connection.Completion;
             Task first = await Task.WhenAny(answer.Task, ended).WaitAsync(cancellationToken).ConfigureAwait(false);
             if (first == ended && !answer.Task.IsCompleted)

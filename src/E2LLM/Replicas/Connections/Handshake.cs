@@ -41,10 +41,26 @@ internal sealed record HelloMessage
 
     public required ModelIdentity Model { get; init; }
 
-    public void Write(HeaderWriter writer) => writer
-        .Byte((byte)Purpose).UInt64(Session).UInt64(Nonce).String(From).String(To)
-        .Int32(Role.Layers.Start).Int32(Role.Layers.End).Byte((byte)((Role.HasEmbedding ? 1 : 0) | (Role.HasHead ? 2 : 0)))
-        .Byte((byte)ElementType).Bytes(Model.CanonicalBytes);
+    /// <summary>Codecs that the receiver must know; none where what both know is taken. Since version 1.3.</summary>
+    public IReadOnlyList<CodecName> Codecs { get; init; } = [];
+
+    public OutgoingFrame ToFrame()
+    {
+        HeaderWriter writer = new HeaderWriter()
+            .Byte((byte)Purpose).UInt64(Session).UInt64(Nonce).String(From).String(To)
+            .Int32(Role.Layers.Start).Int32(Role.Layers.End).Byte((byte)((Role.HasEmbedding ? 1 : 0) | (Role.HasHead ? 2 : 0)))
+            .Byte((byte)ElementType).Bytes(Model.CanonicalBytes);
+        if (Codecs.Count > 0)
+        {
+            writer.Byte(checked((byte)Codecs.Count));
+            foreach (CodecName codec in Codecs)
+            {
+                writer.Byte(codec.Id).String(codec.Name);
+            }
+        }
+
+        return OutgoingFrame.WithoutPayload(FrameKind.Hello, writer.ToArray()) with { Minor = (byte)(Codecs.Count > 0 ? 3 : 0) };
+    }
 
     public static HelloMessage Read(in Frame frame)
     {
@@ -67,10 +83,26 @@ internal sealed record HelloMessage
         }
 
         ModelIdentity model = ModelIdentityReading.Read(ref reader);
+        var codecs = new List<CodecName>();
+        for (int i = frame.Minor > 2 && reader.RemainingBytes > 0 ? reader.Byte("codecCount") : 0; i > 0; i--)
+        {
+            codecs.Add(new CodecName(reader.Byte("codec"), reader.String("codecName")));
+        }
+
         reader.End(frame.Minor);
         KvMessages.NoPayload(frame);
-        return new HelloMessage { Purpose = purpose, From = from, To = to, Session = session, Nonce = nonce, Role = role, ElementType = type, Model = model };
+        return new HelloMessage { Purpose = purpose, From = from, To = to, Session = session, Nonce = nonce, Role = role, ElementType = type, Model = model, Codecs = codecs };
     }
+}
+
+/// <summary>A codec as both sides must know it: under one number the same one.</summary>
+internal readonly record struct CodecName(byte Id, string Name)
+{
+    /// <summary>Those that policies insist on, each once.</summary>
+    public static IReadOnlyList<CodecName> Of(params IEnumerable<KvCodecPolicy> policies) =>
+        [.. policies.SelectMany(policy => policy.Insisted).Select(codec => new CodecName(codec.Id, codec.Name)).Distinct()];
+
+    public override string ToString() => $"{Id} ({Name})";
 }
 
 /// <summary>Which part of the model a stage holds.</summary>
@@ -118,16 +150,19 @@ internal readonly record struct WelcomeMessage(string Name, ulong Nonce, int Blo
 /// <summary>Answer to a hello that was refused. Differences are written as the sender of the refusal sees them.</summary>
 internal sealed record RejectMessage(string Reason, IReadOnlyList<IdentityDifference> Differences)
 {
-    private const int MaxTextBytes = 1024, MaxDifferences = 64;
+    private const int MaxTextBytes = 1024, MaxValueBytes = 256, MaxDifferences = 64;
 
     public void Write(HeaderWriter writer)
     {
         writer.String(Reason).UInt16(Differences.Count);
         foreach (IdentityDifference difference in Differences)
         {
-            writer.String(difference.Field).String(difference.Ours).String(difference.Theirs);
+            writer.String(difference.Field).String(Cut(difference.Ours)).String(Cut(difference.Theirs));
         }
     }
+
+    /// <summary>A text that the other side accepts: as it is, or its beginning.</summary>
+    private static string Cut(string text) => System.Text.Encoding.UTF8.GetByteCount(text) <= MaxValueBytes ? text : text[..Math.Min(text.Length, MaxValueBytes / 4)];
 
     /// <summary>Reads a refusal; its "ours" is our "theirs".</summary>
     public static RejectMessage Read(in Frame frame)

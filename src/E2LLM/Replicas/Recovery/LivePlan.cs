@@ -136,7 +136,7 @@ internal sealed class LivePlan(
         ulong epoch = _epoch = Math.Max(_epoch + 1, (ulong)Math.Max(0, options.Connections.TimeProvider.GetUtcNow().ToUnixTimeMilliseconds()));
         uint attempt = _attemptCount;
         _attemptCount += 2;
-        Task<Replica>[] connecting = [.. fresh.Select((replica, i) => ConnectAsync(replica, i, attempt, epoch, cancellationToken))];
+        Task<Replica>[] connecting = [.. fresh.Select((replica, i) => ConnectAsync(plan, replica, i, attempt, epoch, cancellationToken))];
         await ((Task)Task.WhenAll(connecting)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
 
         // In the plan's order: of equal replicas the first is taken.
@@ -252,16 +252,23 @@ internal sealed class LivePlan(
         }
     }
 
-    private async Task<Replica> ConnectAsync(ReplicaPlan plan, int index, uint attempt, ulong epoch, CancellationToken cancellationToken)
+    private async Task<Replica> ConnectAsync(DeploymentPlan whole, ReplicaPlan plan, int index, uint attempt, ulong epoch, CancellationToken cancellationToken)
     {
+        // Whoever generates gets keys and values of all that read.
+        IEnumerable<string> codecs = plan.Role == ReplicaRole.Prefill ? [] : whole.Replicas.Where(other => other.Role != ReplicaRole.Decode).Select(other => other.KvCodec).OfType<string>();
         try
         {
-            return await Replica.ConnectAsync(plan, model, connect, options, SessionNumber.Of(_lineage, attempt, index), cancellationToken).ConfigureAwait(false);
+            return await Replica.ConnectAsync(plan, model, connect, options, SessionNumber.Of(_lineage, attempt, index), codecs, cancellationToken).ConfigureAwait(false);
         }
         catch (HandshakeRejectedException rejected) when (StageOrder.Mends(rejected))
         {
-            await Task.WhenAll(plan.Stages.Select((stage, i) => StageOrder.GiveAsync(stage, i, epoch, model, connect, options, cancellationToken))).ConfigureAwait(false);
-            return await Replica.ConnectAsync(plan, model, connect, options, SessionNumber.Of(_lineage, attempt + 1, index), cancellationToken).ConfigureAwait(false);
+            ulong[] obeyed = await Task.WhenAll(plan.Stages.Select((stage, i) => StageOrder.GiveAsync(stage, i, epoch, model, connect, options, cancellationToken))).ConfigureAwait(false);
+            lock (_gate)
+            {
+                _epoch = Math.Max(_epoch, obeyed.Max());
+            }
+
+            return await Replica.ConnectAsync(plan, model, connect, options, SessionNumber.Of(_lineage, attempt + 1, index), codecs, cancellationToken).ConfigureAwait(false);
         }
     }
 }

@@ -35,7 +35,10 @@ internal static class FirstLayer
                 return;
             }
 
+            TimeProvider clock = session.Host.Connections.TimeProvider;
+            long start = clock.GetTimestamp();
             executor.StoreFirstLayer(sequence.Cache, from, open.PromptIds.AsSpan(from, count));
+            sequence.FirstLayerSeconds += clock.GetElapsedTime(start).TotalSeconds;
         }
         catch (Exception error)
         {

@@ -1,5 +1,6 @@
 using E2LLM.Replicas.Connections;
 using E2LLM.Replicas.Recovery;
+using E2LLM.Transfer;
 
 namespace E2LLM.Replicas.Stages;
 
@@ -23,6 +24,14 @@ internal static class HelloJudge
             Compare("elementType", (held?.KvPool.Layout.ElementType ?? hello.ElementType).ToString(), hello.ElementType.ToString());
         }
 
+        foreach (CodecName codec in hello.Codecs)
+        {
+            if (!host.Codecs.TryGet(codec.Id, out IKvBlockCodec? known) || known.Name != codec.Name)
+            {
+                differences.Add(new IdentityDifference("codec", host.Codecs.Describe(), codec.ToString()));
+            }
+        }
+
         if (differences.Count > 0)
         {
             return new RejectMessage("model or stage differ:", differences);
@@ -31,9 +40,9 @@ internal static class HelloJudge
         switch (hello.Purpose)
         {
             case ConnectionPurpose.Load:
-                return hello.Session < host.Exchange.Epoch
-                    ? new RejectMessage($"a plan of epoch {host.Exchange.Epoch} holds this stage; the order is of epoch {hello.Session}.", [])
-                    : null;
+                return hello.Session >= host.Exchange.Epoch ? null
+                    : !host.Sessions.IsEmpty ? new RejectMessage($"a plan of epoch {host.Exchange.Epoch} holds this stage; the order is of epoch {hello.Session}.", [])
+                    : new RejectMessage("nobody uses this stage, but it has seen a later order:", [new IdentityDifference(StageOrder.EpochField, $"{host.Exchange.Epoch}", $"{hello.Session}")]);
             case ConnectionPurpose.Driver:
                 session = new StageSession(host, hello.Session, connection);
                 if (!host.Sessions.TryAdd(hello.Session, session))

@@ -20,6 +20,7 @@ internal sealed class KvLink : IAsyncDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly Task _running;
     private KvSliceEncoder? _encoder;
+    private volatile PeerConnection? _connection;
 
     /// <summary>Opens the link in the background.</summary>
     public KvLink(StageSession session, KvTarget peer)
@@ -60,11 +61,12 @@ internal sealed class KvLink : IAsyncDisposable
     private async Task RunAsync()
     {
         string reason = "the link ended.";
+        FaultCode code = FaultCode.PeerLost;
         try
         {
             DialedPeer dialed = await _session.Host.DialAsync(
-                ConnectionPurpose.KeysValues, _peer.Peer, _peer.Session, _peer.Role, OnFrame, _stop.Token).ConfigureAwait(false);
-            PeerConnection connection = dialed.Connection;
+                ConnectionPurpose.KeysValues, _peer.Peer, _peer.Session, _peer.Role, OnFrame, CodecName.Of(_session.CodecPolicy), _stop.Token).ConfigureAwait(false);
+            PeerConnection connection = _connection = dialed.Connection;
             await using (connection.ConfigureAwait(false))
             {
                 using CancellationTokenRegistration ended = connection.Ended.UnsafeRegister(static state => ((ChannelWriter<Chunk>)state!).TryComplete(), _chunks.Writer);
@@ -82,6 +84,11 @@ internal sealed class KvLink : IAsyncDisposable
         {
             reason = "the session ended.";
         }
+        catch (HandshakeRejectedException refused)
+        {
+            // The device is there, but these keys and values are not for it.
+            (code, reason) = (FaultCode.Transfer, refused.Message);
+        }
         catch (Exception error)
         {
             reason = PeerLostException.Reasoning(error);
@@ -92,7 +99,7 @@ internal sealed class KvLink : IAsyncDisposable
             _chunks.Writer.TryComplete();
             foreach (ulong sequence in _pending.Keys)
             {
-                Fail(FaultCode.PeerLost, sequence, reason);
+                Fail(code, sequence, reason);
             }
         }
     }
@@ -174,7 +181,9 @@ internal sealed class KvLink : IAsyncDisposable
                 SequenceMessage applied = SequenceMessage.Read(frame);
                 if (_pending.TryRemove(applied.Sequence, out Pending? pending))
                 {
-                    _session.Host.Loop.PostAhead(() => _session.TargetConfirmed(pending.Sequence, pending.CodedBytes));
+                    // Not told where codecs lose bits: computing layer 0 would give other bits than sending it, and text must not depend on rates.
+                    double rate = _session.CodecPolicy.Codecs.All(codec => codec.IsLossless) && _connection is { } connection ? connection.SentBytesPerSecond : double.PositiveInfinity;
+                    _session.Host.Loop.PostAhead(() => _session.TargetConfirmed(pending.Sequence, pending.CodedBytes, rate));
                 }
 
                 break;

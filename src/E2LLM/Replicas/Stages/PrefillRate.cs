@@ -46,6 +46,9 @@ internal sealed class PrefillRate(double plannedTokensPerSecond, TimeProvider cl
     /// <returns>Now, for <see cref="Done"/>.</returns>
     public long Begun() => clock.GetTimestamp();
 
+    /// <summary>Seconds since <see cref="Begun"/> said so.</summary>
+    public double SecondsSince(long begunAt) => clock.GetElapsedTime(begunAt).TotalSeconds;
+
     /// <summary>A prompt is through, or was given up.</summary>
     /// <param name="tokens">Its tokens.</param>
     /// <param name="begunAt">What <see cref="Begun"/> gave.</param>

@@ -55,10 +55,12 @@ internal sealed partial class ReplicaDriver
                         break;
                     }
 
+                    sequence.FirstLayerSeconds = stage == 0 ? message.Measure / 1e9 : sequence.FirstLayerSeconds;
                     ReplicaSequence.Complete(--sequence.AwaitedApplyCount, sequence.Applied);
                     break;
                 case FrameKind.KvSent:
                     sequence.SentBytes += (long)message.Count;
+                    (sequence.FirstStageSentBytes, sequence.FirstStageBytesPerSecond) = stage == 0 ? (message.Count, message.Measure) : (sequence.FirstStageSentBytes, sequence.FirstStageBytesPerSecond);
                     ReplicaSequence.Complete(--sequence.AwaitedSentCount, sequence.Sent);
                     break;
                 default:

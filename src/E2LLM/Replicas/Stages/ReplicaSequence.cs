@@ -68,6 +68,15 @@ internal sealed class ReplicaSequence
 
     public long SentBytes { get; set; }
 
+    /// <summary>Of those, what the stage with layer 0 sent.</summary>
+    public double FirstStageSentBytes { get; set; }
+
+    /// <summary>What the link of that stage takes; 0 where nothing was measured.</summary>
+    public double FirstStageBytesPerSecond { get; set; }
+
+    /// <summary>What computing layer 0 took; 0 where it was not computed.</summary>
+    public double FirstLayerSeconds { get; set; }
+
     public bool IsClosing { get; set; }
 
     /// <summary>Every stage has room and knows the sequence.</summary>

@@ -16,6 +16,8 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
     private Replica? _source;
     private int _delivered;
     private int _claimedBlocks;
+    private bool? _computesFirstLayer;
+    private double _readingSeconds;
     private TokenChoice _first;
 
     /// <summary>Whether the prompt is read where the tokens are generated: nothing moves.</summary>
@@ -24,7 +26,8 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
     /// <summary>Whether all stages on both sides know to move only what is missing.</summary>
     private bool MovesParts => prefill.MovesParts && decode!.MovesParts;
 
-    private bool ComputesFirstLayer => decode!.ComputesFirstLayer && MovesParts;
+    /// <summary>Whether layer 0 of the prompt is computed where the tokens are generated, instead of moved. Decided once.</summary>
+    private bool ComputesFirstLayer => _computesFirstLayer ??= MovesParts && (decode!.ComputesFirstLayer ?? decode.FirstLayer.Pays(prefill.Session, _promptCount, _promptCount - keptTokenCount));
 
     /// <summary>The next token, or null after the last.</summary>
     /// <exception cref="PeerLostException">A replica of this attempt is lost.</exception>
@@ -130,6 +133,7 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
             prefill.Start(_prefilling);
             await _prefilling.Sampled.WaitToReadAsync(cancellationToken).ConfigureAwait(false);
             completed = _prefilling.Sampled.TryRead(out _first);
+            _readingSeconds = prefill.PrefillRate.SecondsSince(begunAt);
         }
         finally
         {
@@ -152,9 +156,27 @@ internal sealed class RequestRun(ServedRequest served, IReadOnlyList<int> known,
         }
 
         served.Update(report => report with { KvTransferBytes = report.KvTransferBytes + _prefilling.SentBytes });
+        LearnAboutFirstLayer(_prefilling, _decoding);
         prefill.Close(_prefilling);
         _prefilling = null;
         decode!.Start(_decoding, _first.Id);
+    }
+
+    /// <summary>What this prompt's way tells about the next one's.</summary>
+    private void LearnAboutFirstLayer(ReplicaSequence sent, ReplicaSequence applied)
+    {
+        int layers = prefill.Plan.Stages[0].Layers.Intersect(decode!.Plan.Stages[0].Layers).Count, count = _promptCount - applied.HeldCounts[0];
+        int moved = prefill.Plan.Stages[0].Layers.Count - (ComputesFirstLayer ? 1 : 0), read = Math.Max(1, _promptCount - sent.ReusedTokenCount);
+        if (sent.FirstStageBytesPerSecond > 0 && moved > 0)
+        {
+            double tokenBytes = sent.FirstStageSentBytes / ((double)moved * count);
+            decode.FirstLayer.Sent(prefill.Session, new FirstLayerChooser.Link(sent.FirstStageBytesPerSecond, tokenBytes, layers, _readingSeconds / read));
+        }
+
+        if (applied.FirstLayerSeconds > 0)
+        {
+            decode.FirstLayer.Computed(applied.FirstLayerSeconds / count);
+        }
     }
 
     /// <summary>A loss seen from the other replica comes without the stage's number.</summary>

@@ -197,7 +197,7 @@ internal sealed class StageAcceptor(StageHost host, PeerConnection connection)
         try
         {
             DialedPeer next = await host.DialAsync(
-                ConnectionPurpose.Chain, attach.NextPeer, session.Id, attach.NextRole, Unexpected, connection.Ended).ConfigureAwait(false);
+                ConnectionPurpose.Chain, attach.NextPeer, session.Id, attach.NextRole, Unexpected, [], connection.Ended).ConfigureAwait(false);
             host.Loop.PostAhead(() => session.Attached(next.Connection));
             await next.Connection.Completion.ConfigureAwait(false);
             host.LogEnd(next.Connection);

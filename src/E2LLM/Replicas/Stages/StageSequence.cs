@@ -59,6 +59,12 @@ internal sealed class StageSequence : IDisposable
     /// <summary>Coded bytes sent to targets. Touched on the stage loop.</summary>
     public long SentBytes { get; set; }
 
+    /// <summary>Bytes per second of the slowest link to a target; infinite while unknown. Touched on the stage loop.</summary>
+    public double LinkBytesPerSecond { get; set; } = double.PositiveInfinity;
+
+    /// <summary>What computing layer 0 took here. Touched on the stage loop.</summary>
+    public double FirstLayerSeconds { get; set; }
+
     /// <summary>
     /// Whether a step may begin at <paramref name="position"/>: behind what is held. The first step of a sequence may begin earlier, since another stage of
     /// the replica may have kept fewer pages; what is too much here is let go.

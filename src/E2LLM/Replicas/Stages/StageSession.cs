@@ -197,16 +197,20 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
         sequence.IsReady = true;
         Telemetry.KvDurationHistogram.Record(host.Connections.TimeProvider.GetElapsedTime(sequence.OpenedAt).TotalSeconds, new KeyValuePair<string, object?>(Telemetry.DeviceTag, host.Name));
         host.Imports.TryRemove((id, sequence.Id), out _);
-        Tell(FrameKind.KvApplied, sequence.Id, (ulong)applied);
+        Tell(FrameKind.KvApplied, sequence.Id, (ulong)applied, sequence.FirstLayerSeconds * 1e9);
     }
 
     /// <summary>A decode stage confirmed that it has all keys and values of its layers.</summary>
-    public void TargetConfirmed(StageSequence sequence, long codedBytes)
+    /// <param name="sequence">Whose.</param>
+    /// <param name="codedBytes">Bytes that went there.</param>
+    /// <param name="bytesPerSecond">What the link takes; infinite while unknown.</param>
+    public void TargetConfirmed(StageSequence sequence, long codedBytes, double bytesPerSecond = double.PositiveInfinity)
     {
         sequence.SentBytes += codedBytes;
+        sequence.LinkBytesPerSecond = Math.Min(sequence.LinkBytesPerSecond, bytesPerSecond);
         if (--sequence.UnsentTargetCount == 0 && !_closed && _sequences.ContainsKey(sequence.Id))
         {
-            Tell(FrameKind.KvSent, sequence.Id, (ulong)sequence.SentBytes);
+            Tell(FrameKind.KvSent, sequence.Id, (ulong)sequence.SentBytes, double.IsFinite(sequence.LinkBytesPerSecond) ? sequence.LinkBytesPerSecond : 0);
         }
     }
 
@@ -265,12 +269,8 @@ internal sealed class StageSession(StageHost host, ulong id, PeerConnection driv
         driver.Queue(OutgoingFrame.WithoutPayload(FrameKind.Tokens, header.ToArray()));
     }
 
-    private void Tell(FrameKind kind, ulong sequence, ulong count)
-    {
-        var header = new HeaderWriter();
-        new SequenceMessage(sequence, count).Write(header);
-        driver.SendHere(kind, header);
-    }
+    private void Tell(FrameKind kind, ulong sequence, ulong count, double measure = 0) =>
+        driver.SendHere(new SequenceMessage(sequence, count) { Measure = (ulong)Math.Clamp(measure, 0, 1e18) }.ToFrame(kind));
 
     private bool CheckChain()
     {
