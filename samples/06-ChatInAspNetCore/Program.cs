@@ -18,13 +18,15 @@ var answers = new E2LLMChatClientOptions
     Generation = new GenerationOptions { MaxTokenCount = 200, Sampling = new SamplingOptions { Temperature = 0.7f, TopP = 0.95f } },
 };
 
-// The model as IChatClient, over a deployment: here all its stages live in this process. Without the line that names a deployment the model is loaded whole.
-builder.Services.AddSingleton(new LocalCluster(modelPath));
+// The model as IChatClient, over a deployment: here all its stages live in this process, and end after all that uses them. Without the line that names a
+// deployment the model is loaded whole.
+await using var cluster = new LocalCluster(modelPath);
+builder.Services.AddSingleton(cluster);
 builder.Services.AddE2LLM(options =>
 {
     options.ModelPath = modelPath;
     options.Chat = answers;
-    options.Deployment = (services, identity, ct) => services.GetRequiredService<LocalCluster>().StartAsync(identity, services.GetRequiredService<ILoggerFactory>(), ct);
+    options.Deployment = (services, identity, ct) => cluster.StartAsync(identity, services.GetRequiredService<ILoggerFactory>(), ct);
 });
 builder.Services.AddHealthChecks().AddE2LLM();
 

@@ -76,7 +76,16 @@ internal sealed class StageProcess : IAsyncDisposable
     }
 
     /// <summary>Ends the process at once (SIGKILL): it gets no chance to say goodbye.</summary>
-    public void Kill() => process.Kill();
+    public void Kill()
+    {
+        process.Kill();
+
+        // The sockets by which the runtime lets itself be looked at: a process that is killed leaves them behind.
+        foreach (string left in new[] { $"clr-debug-pipe-{Id}-*", $"dotnet-diagnostic-{Id}-*" }.SelectMany(name => Directory.GetFiles(Path.GetTempPath(), name)))
+        {
+            File.Delete(left);
+        }
+    }
 
     /// <summary>Tells the stage where all others are.</summary>
     public async Task SendAsync(string addresses, CancellationToken ct)
@@ -102,7 +111,7 @@ internal sealed class StageProcess : IAsyncDisposable
         }
         catch (Exception problem) when (problem is OperationCanceledException or IOException)
         {
-            process.Kill(entireProcessTree: true);
+            Kill();
         }
 
         process.Dispose();

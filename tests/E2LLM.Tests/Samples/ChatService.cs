@@ -22,6 +22,9 @@ internal sealed partial class ChatService : IAsyncDisposable
 
     public HttpClient Http { get; }
 
+    /// <summary>What the service has left in the temporary folder by now.</summary>
+    public string[] TemporaryFiles => _process.TemporaryFiles;
+
     /// <summary>Starts the sample and waits until it is healthy.</summary>
     public static Task<ChatService> StartAsync(params (string Name, string Value)[] environment) =>
         StartAsync([SampleRun.Assembly("06-ChatInAspNetCore"), "--Logging:LogLevel:Default=Warning"], "/health", environment);

@@ -26,7 +26,12 @@ public sealed class ChatServiceTests
         Assert.Equal(expected, body.GetProperty("choices")[0].GetProperty("text").GetString());
         Assert.Equal("length", body.GetProperty("choices")[0].GetProperty("finish_reason").GetString());
         Assert.Equal(40, body.GetProperty("usage").GetProperty("completion_tokens").GetInt32());
-        Assert.Equal(0, (await service.StopAsync()).ExitCode);
+        (int exitCode, string log) = await service.StopAsync();
+        Assert.Equal(0, exitCode);
+
+        // It ends in order: nothing is lost on the way, and no socket stays behind.
+        Assert.DoesNotContain("warn:", log, StringComparison.Ordinal);
+        Assert.Empty(service.TemporaryFiles);
     }
 
     [Fact]

@@ -89,25 +89,31 @@ public sealed class PackageConsumerTests
     }
 
     [Fact]
-    public async Task Packages_InAProjectFromTheWebTemplate_StreamAnAnswer()
+    public async Task Packages_InProjectsFromTheTemplates_DoWhatTheReadmesSay()
     {
-        // What the README tells a newcomer to do, step by step.
         using PackageFeed feed = await PackageFeed.PackAsync("src/E2LLM", "src/E2LLM.Extensions.AI");
-        string folder = Path.Combine(feed.Folder, "App");
-        (await SampleRun.OfProgram("dotnet", ["new", "web", "-o", folder, "--no-restore"], feed.Folder, feed.Environment)).Succeeded();
-        await File.WriteAllTextAsync(Path.Combine(folder, "nuget.config"), """
-            <configuration><packageSources><add key="packed" value="../feed" /></packageSources></configuration>
-            """);
-        if (await feed.AskRegistryAsync(folder, "add", "package", "E2LLM.Extensions.AI", "--version", feed.Version) is { } missing)
+        if (await FromTemplateAsync(feed, "console", "E2LLM") is not { } console)
         {
-            Console.WriteLine($"skipped: {missing}");
             return;
         }
 
-        File.Copy(Repository.PathOf("samples/WebSnippet/Program.cs"), Path.Combine(folder, "Program.cs"), overwrite: true);
-        (await SampleRun.OfProgram("dotnet", ["build", "--no-restore", "-v", "q"], folder, feed.Environment)).Succeeded();
-        string program = Path.Combine(folder, "bin/Debug/net10.0/App.dll");
-        SampleRun withoutModel = await SampleRun.OfProgram("dotnet", [program, "--urls", "http://127.0.0.1:0", "--Model", "nowhere.gguf"], folder);
+        (_, string expected) = await AloneAsync();
+        Assert.Equal(expected, (await SampleRun.OfProgram("dotnet", [console, ToolRun.Q8Model])).Succeeded().Out);
+        if (await FromTemplateAsync(feed, "worker", "E2LLM.Extensions.AI") is { } worker)
+        {
+            SampleRun run = (await SampleRun.OfProgram("dotnet", [worker, "--Model", ToolRun.Q8Model, "--Logging:LogLevel:Default=Warning"])).Succeeded();
+            Assert.StartsWith(expected, run.Out, StringComparison.Ordinal);
+        }
+
+        if (await FromTemplateAsync(feed, "web", "E2LLM.Extensions.AI") is { } web)
+        {
+            await StreamsAnAnswerAsync(web);
+        }
+    }
+
+    private static async Task StreamsAnAnswerAsync(string program)
+    {
+        SampleRun withoutModel = await SampleRun.OfProgram("dotnet", [program, "--urls", "http://127.0.0.1:0", "--Model", "nowhere.gguf"]);
         Assert.NotEqual(0, withoutModel.ExitCode);
         Assert.Contains("ModelPath names no file", withoutModel.Out + withoutModel.Error, StringComparison.Ordinal);
 
@@ -115,14 +121,46 @@ public sealed class PackageConsumerTests
         string events = await app.Http.GetStringAsync(new Uri("/ask?text=Once%20upon%20a%20time", UriKind.Relative));
         string[] pieces = [.. events.Split("\n\n", StringSplitOptions.RemoveEmptyEntries).Select(piece => piece["data: ".Length..])];
         Assert.True(pieces.Length > 20, events);
-        using TextGenerator alone = TextGenerator.Load(ToolRun.Q8Model);
-        var expected = new List<string>();
-        await foreach (GeneratedToken token in alone.GenerateAsync("Once upon a time", new GenerationOptions { MaxTokenCount = 10 }))
+        Assert.Equal((await AloneAsync()).Pieces[..9], pieces[..9]);
+    }
+
+    /// <summary>
+    /// What a newcomer is told to do, step by step: a project from a template, the package, and the sample's files as they stand. The program; null, with a reason on
+    /// the console, where no package source answers.
+    /// </summary>
+    private static async Task<string?> FromTemplateAsync(PackageFeed feed, string template, string package)
+    {
+        string name = $"{char.ToUpperInvariant(template[0])}{template[1..]}", folder = Path.Combine(feed.Folder, name);
+        (await SampleRun.OfProgram("dotnet", ["new", template, "-o", folder, "--no-restore"], feed.Folder, feed.Environment)).Succeeded();
+        await File.WriteAllTextAsync(Path.Combine(folder, "nuget.config"), """
+            <configuration><packageSources><add key="packed" value="../feed" /></packageSources></configuration>
+            """);
+        if (await feed.AskRegistryAsync(folder, "add", "package", package, "--version", feed.Version) is { } missing)
         {
-            expected.Add(token.Text);
+            Console.WriteLine($"skipped the {template} project: {missing}");
+            return null;
         }
 
-        Assert.Equal(expected[..9], pieces[..9]);
+        foreach (string file in Repository.Files($"samples/{name}Snippet", "*.cs").Where(file => Path.GetFileName(file) is "Program.cs" or "Worker.cs"))
+        {
+            File.Copy(file, Path.Combine(folder, Path.GetFileName(file)), overwrite: true);
+        }
+
+        (await SampleRun.OfProgram("dotnet", ["build", "--no-restore", "-v", "q"], folder, feed.Environment)).Succeeded();
+        return Path.Combine(folder, $"bin/Debug/net10.0/{name}.dll");
+    }
+
+    /// <summary>What the model writes of itself, in pieces and as a whole.</summary>
+    private static async Task<(string[] Pieces, string Text)> AloneAsync()
+    {
+        using TextGenerator generator = TextGenerator.Load(ToolRun.Q8Model);
+        var pieces = new List<string>();
+        await foreach (GeneratedToken token in generator.GenerateAsync("Once upon a time"))
+        {
+            pieces.Add(token.Text);
+        }
+
+        return ([.. pieces], string.Concat(pieces));
     }
 
     private static async Task WriteProjectAsync(string folder, string version)
@@ -140,14 +178,7 @@ public sealed class PackageConsumerTests
     {
         string[] parts = output.Split("\n---\n");
         Assert.Equal(4, parts.Length);
-        using TextGenerator generator = TextGenerator.Load(ToolRun.Q8Model);
-        string expected = "";
-        await foreach (GeneratedToken token in generator.GenerateAsync("Once upon a time"))
-        {
-            expected += token.Text;
-        }
-
-        Assert.Equal(expected, parts[0]);
+        Assert.Equal((await AloneAsync()).Text, parts[0]);
         Assert.StartsWith(parts[1], parts[0], StringComparison.Ordinal);
         Assert.Contains("mean waiting time in simulation: ", parts[2], StringComparison.Ordinal);
         Assert.True(parts[3].Length > 20, parts[3]);

@@ -13,10 +13,11 @@ public sealed partial class ReadmeTests
     private static readonly string Readme = Text("README.md");
 
     [Theory]
-    [InlineData("README.md", 5), InlineData("src/E2LLM/PACKAGE.md", 3), InlineData("src/E2LLM.Extensions.AI/README.md", 4), InlineData("samples/README.md", 2)]
+    [InlineData("README.md", 5), InlineData("src/E2LLM/PACKAGE.md", 3), InlineData("src/E2LLM.Extensions.AI/README.md", 6), InlineData("samples/README.md", 2)]
     public void Examples_EachBlock_StandsInACompiledSnippet(string file, int count)
     {
-        string[] sources = [.. Repository.Files("samples/Snippets", "*.cs").Concat(Repository.Files("samples/WebSnippet", "*.cs")).Select(file => WithoutIndentation(File.ReadAllText(file)))];
+        string[] folders = ["samples/Snippets", "samples/ConsoleSnippet", "samples/WebSnippet", "samples/WorkerSnippet"];
+        string[] sources = [.. folders.SelectMany(folder => Repository.Files(folder, "*.cs")).Select(file => WithoutIndentation(File.ReadAllText(file)))];
         string[] blocks = [.. Block().Matches(Text(file)).Where(block => block.Groups["language"].Value == "csharp").Select(block => WithoutIndentation(block.Groups["text"].Value))];
         Assert.Equal(count, blocks.Length);
         Assert.All(blocks, block => Assert.Contains(sources, source => source.Contains(block, StringComparison.Ordinal)));

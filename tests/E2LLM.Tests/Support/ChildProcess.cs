@@ -46,6 +46,9 @@ internal sealed class ChildProcess : IAsyncDisposable
     /// <summary>What the program has said on its error stream by now.</summary>
     public string Error => Said(_error);
 
+    /// <summary>Names of what lies in the program's temporary folder.</summary>
+    public string[] TemporaryFiles => [.. Directory.GetFileSystemEntries(_temporary.Path).Select(path => Path.GetFileName(path)!)];
+
     /// <summary>Starts a program in a folder of one's choice, with variables set or (null) removed.</summary>
     public static ChildProcess Start(string program, IEnumerable<string> args, string? folder = null, IReadOnlyDictionary<string, string?>? environment = null)
     {
