@@ -4,11 +4,11 @@ using E2LLM.Costs;
 using E2LLM.Simulation;
 using E2LLM.Simulation.Report;
 
-// dotnet run -c Release --project benchmarks/E2LLM.Simulation.Report [--data DIR] [--out FILE] [--draws N] [--only 1,2,3,3.1,3.2,3.3,4.1,4.2,4.3,4.4,5,6] [--effort X] [--edge EdgeCluster.dll]
+// dotnet run -c Release --project benchmarks/E2LLM.Simulation.Report [--data DIR] [--out FILE] [--draws N] [--only 1,2,3,3.1,3.2,3.3,4.1,4.2,4.3,4.4,4.5,5,6] [--effort X] [--edge EdgeCluster.dll]
 CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
 string Argument(string name, string standard) => Array.IndexOf(args, name) is var i and >= 0 && i + 1 < args.Length ? args[i + 1] : standard;
 string data = Argument("--data", Path.Combine("..", "shared", "data")), output = Argument("--out", Path.Combine("benchmarks", "SIMULATION.md"));
-string[] sections = Argument("--only", "1,2,3,3.1,3.2,3.3,4.1,4.2,4.3,4.4,5,6").Split(',');
+string[] sections = Argument("--only", "1,2,3,3.1,3.2,3.3,4.1,4.2,4.3,4.4,4.5,5,6").Split(',');
 int draws = int.Parse(Argument("--draws", "200"));
 double effort = double.Parse(Argument("--effort", "1"));
 string testbed = Path.Combine(data, "paper-testbed.json");
@@ -42,6 +42,7 @@ Section("4.1", report => TraceSection.Trace(report, cluster, "4.1", "conv", data
 Section("4.2", report => TraceSection.Trace(report, cluster, "4.2", "code", data));
 Section("4.3", report => TraceSection.Ratios(report, cluster));
 Section("4.4", report => TraceSection.Drift(report, cluster));
+Section("4.5", report => GoodputSection.Write(report, cluster, data));
 Section("5", report =>
 {
     SimulatedRequest[] requests = PaperSetting.Requests(576, 588, 1, 150);

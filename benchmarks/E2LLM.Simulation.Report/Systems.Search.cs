@@ -9,8 +9,10 @@ internal sealed partial class Systems
 {
     private static readonly PlanRule Splitwise = new() { Mixed = false, FastestPrefill = true };
 
-    // Plans where the climb begins.
-    private const int Starts = 3;
+    private static readonly int[] MixedChunks = [16, 32, 64, 128, 256, 512], Chunks = [128, 256, 288, 512, 1024];
+
+    // Runs of so many requests are climbed on as a whole too.
+    private const int FewRequests = 1000;
 
     // Seconds that count as none.
     private const double Tie = 5e-4;
@@ -25,7 +27,7 @@ internal sealed partial class Systems
     {
         if (_strong is null && Simulated(B2, Shortlist(_full, Splitwise, B2), Policies) is { Count: > 0 } ranked)
         {
-            _strong = Climb(ranked.OrderBy(r => r.Value).Take(Starts), r => (0, 0, r.Value), _full.ObeysFastestPrefill).System;
+            _strong = Climb(Beginnings(ranked, r => (0, 0, r.Value)), r => (0, 0, r.Value), _full.ObeysFastestPrefill).System;
         }
 
         return _strong;
@@ -39,10 +41,10 @@ internal sealed partial class Systems
     {
         List<SystemUnderTest> rivals = [.. PublishedSeeds().Select(s => s.System).DistinctBy(s => Describe.Plan(s.Plan)), .. new[] { StrongSplitwise() }.OfType<SystemUnderTest>()];
         List<SystemUnderTest> extra = [.. rivals.SelectMany(o => Policies.Prepend(o.Options).Select(p => o with { Options = p }))];
-        List<DeploymentPlan> plans = [.. Shortlist(_full, new PlanRule(), Ours), .. Shortlist(_full, new PlanRule { Mixed = false }, Ours)];
+        List<DeploymentPlan> plans = [.. Shortlist(_full, new PlanRule(), Ours), .. Shortlist(_full, new PlanRule { Mixed = false }, Ours), .. Shortlist(_full, new PlanRule { UseAllDevices = true }, Ours)];
         List<Ranked> ranked = Simulated(Ours, [.. plans.DistinctBy(Describe.Plan)], Policies, extra);
         Func<Ranked, (double, double, double)> key = Excess(rivals);
-        return ranked.Count == 0 ? null : Climb(ranked.OrderBy(key).Take(Starts).Concat(ranked.OrderBy(r => r.Value).Take(1)), key, _ => true).System;
+        return ranked.Count == 0 ? null : Climb(Beginnings(ranked, key), key, _ => true).System;
     }
 
     /// <summary>Ours under a narrower rule, for the ablation: the best of end-to-end plus waiting.</summary>
@@ -81,36 +83,68 @@ internal sealed partial class Systems
         return r => (Over(r, waiting, endToEnd), Over(r, anyWaiting, anyEndToEnd), r.Value);
     }
 
-    // Steepest descent from each start: of all plans and policies one step away the best, until none is better. Judged on the requests themselves where these are few.
+    // The best by the order wanted and a few by each of its parts, the same devices in the same groups once: different beginnings find different ends.
+    private List<Ranked> Beginnings(List<Ranked> ranked, Func<Ranked, (double, double, double)> key)
+    {
+        IEnumerable<Ranked> Few(Func<Ranked, double> part, int count) => ranked.OrderBy(part).DistinctBy(r => Grouping(r.System.Plan)).Take(count);
+        return [.. ranked.OrderBy(key).DistinctBy(r => Grouping(r.System.Plan)).Take(starts).Concat(Few(r => r.Value, (starts + 7) / 8)).Concat(Few(r => r.Waiting, (starts + 7) / 8)).Concat(Few(r => r.EndToEnd, (starts + 7) / 8)).Distinct()];
+
+        static string Grouping(DeploymentPlan plan) => string.Join(';', plan.Replicas.Select(r => $"{r.Role}{string.Join(',', r.Stages.Select(stage => stage.Device))}").Order(StringComparer.Ordinal));
+    }
+
+    // From each start to better neighbours, plans and policies in turn, until none is better; what was met before is not simulated again. On a sample where there are many
+    // requests, and then, from the best end, on all of them.
     private Ranked Climb(IEnumerable<Ranked> starts, Func<Ranked, (double, double, double)> key, Func<DeploymentPlan, bool> allowed)
     {
-        IReadOnlyList<SimulatedRequest> trace = Sample;
-        Ranked? best = null;
-        foreach (Ranked start in starts.ToArray())
+        Ranked[] first = [.. starts];
+        if (requests.Count == Sample.Count)
         {
-            Ranked at = trace.Count == requests.Count ? start : Rank(start.System, trace);
-            for (int round = 0; round < rounds; round++)
-            {
-                IEnumerable<SystemUnderTest> plans = _neighbours.Of(at.System.Plan).DistinctBy(PlanNeighbours.Key).Where(allowed)
-                    .Select(plan => at.System with { Plan = plan with { Planner = at.System.Name } });
-                IEnumerable<SystemUnderTest> policies = Policies.Select(p => at.System with { Options = p with { MixedChunkTokens = at.System.Options.MixedChunkTokens } })
-                    .Concat(new[] { 64, 128, 256, 512 }.Select(chunk => at.System with { Options = at.System.Options with { MixedChunkTokens = chunk } }));
-                Ranked next = plans.Concat(policies).Select(s => Rank(s, trace)).MinBy(key)!;
-                if (key(next).CompareTo(key(at)) >= 0)
-                {
-                    break;
-                }
-
-                at = next;
-            }
-
-            // The start stays in the race: what was better on a part may be worse on the whole.
-            Ranked[] finals = trace.Count == requests.Count ? [at] : [start, Rank(at.System, requests)];
-            best = finals.Concat(best is null ? [] : [best]).MinBy(key);
+            var known = new Dictionary<(string, SimulationOptions), Ranked>();
+            return Polish(first.Select(start => Descend(start, requests, key, allowed, rounds, known)).MinBy(key)!, requests, key, allowed, known);
         }
 
-        return best!;
+        var sampled = new Dictionary<(string, SimulationOptions), Ranked>();
+        Ranked[] ends = [.. first.Select(start => Descend(Rank(start.System, Sample), Sample, key, allowed, rounds, sampled).System).DistinctBy(PolicyKey).Select(system => Rank(system, requests))];
+
+        // The starts stay in the race: what was better on a part may be worse on the whole.
+        Ranked best = ends.Concat(first).MinBy(key)!;
+        return requests.Count <= FewRequests ? Polish(best, requests, key, allowed, []) : best;
     }
+
+    private Ranked Descend(
+        Ranked at, IReadOnlyList<SimulatedRequest> trace, Func<Ranked, (double, double, double)> key, Func<DeploymentPlan, bool> allowed, int most, Dictionary<(string, SimulationOptions), Ranked> known)
+    {
+        for (int round = 0; round < most; round++)
+        {
+            IEnumerable<SystemUnderTest> plans = _neighbours.Of(at.System.Plan).DistinctBy(PlanNeighbours.Key).Where(allowed)
+                .Select(plan => at.System with { Plan = plan with { Planner = at.System.Name } });
+            SimulationOptions now = at.System.Options;
+            IEnumerable<SimulationOptions> policies = Policies.Select(p => p with { MixedChunkTokens = now.MixedChunkTokens, ChunkTokens = now.ChunkTokens })
+                .Concat(MixedChunks.Select(chunk => now with { MixedChunkTokens = chunk })).Concat(Chunks.Select(chunk => now with { ChunkTokens = chunk }));
+            Ranked next = plans.Concat(policies.Select(p => at.System with { Options = p })).Select(system => Known(system, trace, known)).MinBy(key)!;
+            if (key(next).CompareTo(key(at)) >= 0)
+            {
+                break;
+            }
+
+            at = next;
+        }
+
+        return at;
+    }
+
+    private Ranked Known(SystemUnderTest system, IReadOnlyList<SimulatedRequest> trace, Dictionary<(string, SimulationOptions), Ranked> known)
+    {
+        (string, SimulationOptions) name = PolicyKey(system);
+        if (!known.TryGetValue(name, out Ranked? rank))
+        {
+            known[name] = rank = Rank(system, trace);
+        }
+
+        return rank;
+    }
+
+    private static (string, SimulationOptions) PolicyKey(SystemUnderTest system) => (PlanNeighbours.Key(system.Plan), system.Options);
 
     // Static scores find the plans worth simulating: most capacity, fastest alone, and both weighed at this load.
     private List<DeploymentPlan> Shortlist(PlanSpace space, PlanRule rule, string name)

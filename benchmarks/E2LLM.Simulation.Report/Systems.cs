@@ -11,7 +11,7 @@ internal sealed record SystemUnderTest(string Name, DeploymentPlan Plan, Simulat
 /// The systems compared. Each gets the best plan of <see cref="PlanSpace"/> that its own rules allow and its own runtime policies; B2 and ours may use every lever
 /// there is and choose their plan by simulating a shortlist on the very requests, so the only difference between these two is Splitwise's rule.
 /// </summary>
-internal sealed partial class Systems(Cluster cluster, ModelCost model, Workload workload, IReadOnlyList<SimulatedRequest> requests, int shortlist = 200, int maxStages = 7, int sampleCount = 150, int rounds = 6, int seeds = Systems.GeneticSeedCount)
+internal sealed partial class Systems(Cluster cluster, ModelCost model, Workload workload, IReadOnlyList<SimulatedRequest> requests, int shortlist = 200, int maxStages = 7, int sampleCount = 150, int rounds = 30, int seeds = Systems.GeneticSeedCount, int starts = 24)
 {
     public const string E2llm = "E2LLM as published", EdgeShard = "one pipeline (EdgeShard)", Colocated = "replicas without roles",
         B0 = "B0 Splitwise, whole-model devices", B1 = "B1 Splitwise, greedy", B2 = "B2 Splitwise, every lever", Ours = "ours";
@@ -33,7 +33,7 @@ internal sealed partial class Systems(Cluster cluster, ModelCost model, Workload
     // What the two systems that simulate their choice may run under; an order by length is a lever only where lengths differ.
     private SimulationOptions[] Policies { get; } =
     [
-        AllLevers, AllLevers with { Router = RouterKind.MixedPool }, AllLevers with { Router = RouterKind.JsqWait },
+        AllLevers, AllLevers with { Router = RouterKind.MixedPool }, AllLevers with { Router = RouterKind.JsqWait }, AllLevers with { Router = RouterKind.AddedRate },
         .. requests.All(r => r.PromptTokens == requests[0].PromptTokens) ? (SimulationOptions[])[] : [AllLevers with { LengthWeight = LengthWeight }],
     ];
 

@@ -24,6 +24,9 @@ public enum RouterKind
     /// <summary>Least delay for all: the request's own estimated time plus what it adds to the sequences that it would join.</summary>
     LeastDelay,
 
+    /// <summary>Where one more sequence adds most tokens per second: fewest requests in the system in the long run.</summary>
+    AddedRate,
+
     /// <summary>
     /// As <c>Replicas.Dispatcher</c> of this library does: both replicas at arrival, the prompt to the one through with it soonest, generation to the one with the fewest
     /// planned seconds for a token of each of its sequences, of those with room if any has. A request is opened there stage by stage before its prompt is queued, behind the passes under way.
@@ -137,7 +140,7 @@ public sealed record SimulationOptions
         }
     }
 
-    /// <summary>The router called <paramref name="name"/>: <c>jsq-wait, jsq-count, jsq-tokens, mixed-pool, power-of-two, central-queue, least-delay, dispatcher</c>.</summary>
+    /// <summary>The router called <paramref name="name"/>: <c>jsq-wait, jsq-count, jsq-tokens, mixed-pool, power-of-two, central-queue, least-delay, added-rate, dispatcher</c>.</summary>
     /// <exception cref="ArgumentException">There is no such router.</exception>
     public static RouterKind ParseRouter(string name)
     {
@@ -162,6 +165,7 @@ public sealed record SimulationOptions
         RouterKind.PowerOfTwo => "power-of-two",
         RouterKind.CentralQueue => "central-queue",
         RouterKind.LeastDelay => "least-delay",
+        RouterKind.AddedRate => "added-rate",
         RouterKind.Dispatcher => "dispatcher",
         _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "Unknown router."),
     };

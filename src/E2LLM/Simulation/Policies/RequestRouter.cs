@@ -19,6 +19,7 @@ internal abstract class RequestRouter(List<ReplicaState> replicas, Func<int, int
         RouterKind.PowerOfTwo => new PowerOfTwoRouter(replicas, canMove, options.Seed),
         RouterKind.CentralQueue => new CentralQueueRouter(replicas, canMove),
         RouterKind.LeastDelay => new LeastDelayRouter(replicas, canMove),
+        RouterKind.AddedRate => new AddedRateRouter(replicas, canMove),
         RouterKind.Dispatcher => new DispatcherRouter(replicas, canMove),
         _ => throw new ArgumentOutOfRangeException(nameof(options), options.Router, "Unknown router."),
     };

@@ -16,9 +16,15 @@ internal static class WaitEstimate
     /// </summary>
     public static double DecodeSeconds(ReplicaState replica, RequestState request)
     {
-        int sequences = Sequences(replica), ahead = sequences - replica.Model.DecodeSlots + 1;
-        double wait = ahead > 0 ? ahead * ((double)replica.PendingOutputTokens / Math.Max(1, replica.PendingDecodes)) / replica.Model.DecodeTokensPerSecond : 0;
-        return wait + ((request.OutputTokens - request.GeneratedTokens) * replica.Model.StepSeconds(sequences + 1));
+        int sequences = Sequences(replica);
+        return SlotSeconds(replica, sequences) + ((request.OutputTokens - request.GeneratedTokens) * replica.Model.StepSeconds(sequences + 1));
+    }
+
+    /// <summary>Seconds until one more of so many sequences would have a slot.</summary>
+    public static double SlotSeconds(ReplicaState replica, int sequences)
+    {
+        int ahead = sequences - replica.Model.DecodeSlots + 1;
+        return ahead > 0 ? ahead * ((double)replica.PendingOutputTokens / Math.Max(1, replica.PendingDecodes)) / replica.Model.DecodeTokensPerSecond : 0;
     }
 
     /// <summary>Seconds by which the others get later if this request decodes here: every token that they have left, times what the step grows by.</summary>
@@ -34,8 +40,8 @@ internal static class WaitEstimate
     public static double PrefillBurden(ReplicaState replica, RequestState request) =>
         replica.PendingDecodes * (request.PrefillTokens / replica.Model.PrefillTokensPerSecond);
 
-    // Prompts that wait in a mixed replica will decode there too.
-    private static int Sequences(ReplicaState replica) =>
+    /// <summary>Sequences that decode or will: prompts that wait in a mixed replica will decode there too.</summary>
+    public static int Sequences(ReplicaState replica) =>
         replica.PendingDecodes + (replica.Model.Role == ReplicaRole.Mixed ? replica.PrefillQueue.Count : 0);
 }
 
