@@ -42,7 +42,9 @@ internal static class PaperStudies
             ("all on", s => s),
             ("chunked prefill off", s => s with { Options = s.Options with { Batching = PrefillBatching.WholePrompts } }),
             ("overlapped push off", s => s with { Options = s.Options with { KvPush = KvPush.AfterPrefill } }),
-            ("least delay off (JSQ by estimated wait)", s => s with { Options = s.Options with { Router = RouterKind.JsqWait } }),
+            ("JSQ by estimated wait", s => s with { Options = s.Options with { Router = RouterKind.JsqWait } }),
+            ("routing by added rate", s => s with { Options = s.Options with { Router = RouterKind.AddedRate } }),
+            ("routing by least delay", s => s with { Options = s.Options with { Router = RouterKind.LeastDelay } }),
             ("JSQ by requests", s => s with { Options = s.Options with { Router = RouterKind.JsqCount } }),
             ("mixed pool", s => s with { Options = s.Options with { Router = RouterKind.MixedPool } }),
             ("one lane (no micro-batches)", s => s with { Options = s.Options with { LaneCount = 1 } }),
@@ -57,24 +59,30 @@ internal static class PaperStudies
             string Cell(string name, Func<SystemUnderTest, SystemUnderTest> off)
             {
                 SystemUnderTest system = off(all[name]);
-                ServingReport r = ClusterSimulator.Run(system.Plan, cluster, PaperSetting.Model, requests, system.Options);
-                return $"{Describe.Number(r.WaitingSeconds.Mean)} / {Describe.Number(r.EndToEndSeconds.Mean)}";
+                return Pair(ClusterSimulator.Run(system.Plan, cluster, PaperSetting.Model, requests, system.Options));
             }
 
             report.Table([$"{workload} {period} s", Systems.Ours, Systems.B2, Systems.E2llm],
                 levers.Select(l => (string[])[l.Lever, Cell(Systems.Ours, l.Off), Cell(Systems.B2, l.Off), Cell(Systems.E2llm, l.Off)]).Concat(PlanLevers()));
 
+            // The two weaker forms of Splitwise have policies of their own; here they get ours too, one router after the other.
+            SystemUnderTest[] weak = [.. new[] { systems.WholeModelSplitwise(), systems.GreedySplitwise() }.OfType<SystemUnderTest>()];
+            report.Table([$"{workload} {period} s", .. weak.Select(w => w.Name)],
+                new (string, SimulationOptions?)[] { ("as in the tables", null) }.Concat(systems.RuntimeLevers.Select(p => ($"every lever of the runtime, {SimulationOptions.NameOf(p.Router)}", (SimulationOptions?)p)))
+                    .Select(row => (string[])[row.Item1, .. weak.Select(w => Pair(ClusterSimulator.Run(w.Plan, cluster, PaperSetting.Model, requests, row.Item2 ?? w.Options)))]));
+
             IEnumerable<string[]> PlanLevers()
             {
-                string Of(SystemUnderTest? system) => system is null ? "-" : Cell2(ClusterSimulator.Run(system.Plan, cluster, PaperSetting.Model, requests, system.Options));
-                string Cell2(ServingReport r) => $"{Describe.Number(r.WaitingSeconds.Mean)} / {Describe.Number(r.EndToEndSeconds.Mean)}";
+                string Of(SystemUnderTest? system) => system is null ? "-" : Pair(ClusterSimulator.Run(system.Plan, cluster, PaperSetting.Model, requests, system.Options));
                 yield return ["pure roles only", Of(systems.OwnUnder(new PlanRule { Mixed = false })), "(its rule)", "(its rule)"];
                 yield return ["every device used", Of(systems.OwnUnder(new PlanRule { UseAllDevices = true })), Of(systems.OwnUnder(new PlanRule { UseAllDevices = true, Mixed = false, FastestPrefill = true })), "(its rule)"];
                 yield return ["single devices only", Of(systems.OwnUnder(new PlanRule { MaxStages = 1 })), Of(systems.OwnUnder(new PlanRule { MaxStages = 1, Mixed = false, FastestPrefill = true })), "-"];
-                yield return ["chosen by capacity, not simulated", Of(systems.OwnByCapacity()), "-", "-"];
+                yield return ["chosen by capacity, not simulated", Of(systems.OwnByCapacity()), Of(systems.StrongByCapacity()), "-"];
             }
         }
     }
+
+    private static string Pair(ServingReport r) => $"{Describe.Number(r.WaitingSeconds.Mean)} / {Describe.Number(r.EndToEndSeconds.Mean)}";
 
     public static void Draws(ReportWriter report, Cluster cluster, int draws, string path)
     {

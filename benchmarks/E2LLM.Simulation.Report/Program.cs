@@ -41,7 +41,7 @@ Section("3.3", report => PaperStudies.Draws(report, cluster, draws, Path.Combine
 Section("4.1", report => TraceSection.Trace(report, cluster, "4.1", "conv", data));
 Section("4.2", report => TraceSection.Trace(report, cluster, "4.2", "code", data));
 Section("4.3", report => TraceSection.Ratios(report, cluster));
-Section("4.4", report => TraceSection.Drift(report, cluster));
+Section("4.4", report => DriftSection.Write(report, cluster));
 Section("4.5", report => GoodputSection.Write(report, cluster, data));
 Section("5", report =>
 {

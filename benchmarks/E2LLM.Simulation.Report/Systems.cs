@@ -102,6 +102,12 @@ internal sealed partial class Systems(Cluster cluster, ModelCost model, Workload
     /// <summary>Ours as the planner alone would have it: the largest capacity, not simulated, for the ablation.</summary>
     public SystemUnderTest? OwnByCapacity() => FromCapacity(Ours, _full, new PlanRule(), AllLevers);
 
+    /// <summary>B2 by capacity in the same way.</summary>
+    public SystemUnderTest? StrongByCapacity() => FromCapacity(B2, _full, Splitwise, AllLevers);
+
+    /// <summary>What B2 and ours may run under.</summary>
+    public IReadOnlyList<SimulationOptions> RuntimeLevers => Policies;
+
     /// <summary>The report of a system on the requests, with intervals.</summary>
     public ServingReport Measure(SystemUnderTest system, IReadOnlyList<SimulatedRequest> trace, ServiceTargets? targets = null) =>
         ClusterSimulator.Run(system.Plan, cluster, model, trace, system.Options with { BootstrapCount = 400 }, targets);

@@ -6,7 +6,7 @@ using E2LLM.Simulation.Workloads;
 
 namespace E2LLM.Simulation.Report;
 
-/// <summary>Section 4: real traces on the paper's cluster, other ratios of input to output, and drift. Stateless.</summary>
+/// <summary>Sections 4.1 to 4.3: real traces on the paper's cluster, and other ratios of input to output. Stateless.</summary>
 internal static class TraceSection
 {
     private const int TraceCount = 4000, PlanningCount = 1500;
@@ -106,27 +106,5 @@ internal static class TraceSection
             rows[i] = [name, Describe.Number(period, "F3"), .. Order.Select(o => reports.TryGetValue(o, out ServingReport? r) ? $"{Describe.Number(r.WaitingSeconds.Mean)} / {Describe.Number(r.EndToEndSeconds.Mean)}" : "-")];
         });
         report.Table(["input : output", "period, s", .. Order], rows);
-    }
-
-    public static void Drift(ReportWriter report, Cluster cluster)
-    {
-        report.Text("## 4.4 Drift in mid-run");
-        const double period = 0.8;
-        SimulatedRequest[] requests = [.. Enumerable.Range(0, 1200).Select(i => new SimulatedRequest(i * period, i < 300 ? 922 : 230, i < 300 ? 230 : 922))];
-        DeploymentPlan? PlanFor(double prompt, double output, double rate) => DeploymentPlanner.Plan(
-            cluster, PaperSetting.Model, PaperSetting.Workload(Math.Max(1, (int)prompt), Math.Max(1, (int)output), 1 / rate), new PlannerOptions()).Plan;
-        DeploymentPlan first = PlanFor(922, 230, 1 / period)!;
-        SimulationOptions keep = Systems.AllLevers with { BootstrapCount = 400 };
-        SimulationOptions replan = keep with
-        {
-            Replan = new ReplanOptions { PlannedOutputRatio = 230.0 / 922, Planner = c => PlanFor(c.MeanPromptTokens, c.MeanOutputTokens, Math.Max(c.RequestsPerSecond, 0.1)) },
-        };
-        report.Text($"Planned for 922 in, 230 out (our exact planner, capacity); from request 300 on it is 230 in, 922 out. Period {period} s, n = {requests.Length}. Re-planning watches the last 64 completed requests, moves to the new plan at once, "
-            + "loads weights that a device lacks at 1 GB/s, and computes the caches of broken-up replicas anew.");
-        report.Table(["", "plans made", "mean waiting, s", "mean end-to-end, s", "P99 end-to-end, s"], new[] { ("kept plan", keep), ("re-planned", replan) }.Select(x =>
-        {
-            ServingReport r = ClusterSimulator.Run(first, cluster, PaperSetting.Model, requests, x.Item2);
-            return (string[])[x.Item1, $"{r.ReplanCount}", Describe.WithInterval(r.WaitingSeconds), Describe.WithInterval(r.EndToEndSeconds), Describe.Number(r.EndToEndSeconds.P99)];
-        }));
     }
 }

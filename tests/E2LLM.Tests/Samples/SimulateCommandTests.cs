@@ -61,6 +61,33 @@ public sealed class SimulateCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Simulate_OfAnArrivalRateOfZero_NamesTheFieldAndItsPlace()
+    {
+        File.WriteAllText(In("zero.json"), Load.Replace("2.0", "0.0", StringComparison.Ordinal));
+        ToolRun run = await Run("zero.json");
+        Assert.Equal(1, run.ExitCode);
+        Assert.Contains("requestsPerSecond", run.Error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Simulate_OfATenfoldOverload_ServesAllAndSaysHowLongTheyWait()
+    {
+        File.WriteAllText(In("over.json"), Load.Replace("2.0", "200.0", StringComparison.Ordinal));
+        JsonElement report = (await Run("over.json", "--requests", "200", "--router", "added-rate", "--json")).Json;
+        Assert.Equal(200, report.GetProperty("requests").GetInt32());
+        Assert.True(report.GetProperty("waitingSeconds").GetProperty("mean").GetDouble() > report.GetProperty("endToEndSeconds").GetProperty("mean").GetDouble() / 2);
+    }
+
+    [Fact]
+    public async Task Simulate_OfRequestsWithoutLengthsAndAtOneTime_GivesTheRightAnswer()
+    {
+        File.WriteAllText(In("same.csv"), "arrivalSeconds,promptTokens,outputTokens\n7,0,0\n7,0,0\n7,5,2\n7,5,2\n");
+        JsonElement report = (await Run("same.csv", "--json")).Json;
+        Assert.Equal(4, report.GetProperty("requests").GetInt32());
+        Assert.True(report.GetProperty("endToEndSeconds").GetProperty("p99").GetDouble() > 0);
+    }
+
+    [Fact]
     public async Task Simulate_WithAnUnknownRouter_IsWrongUsage() => Assert.Equal(2, (await Run("W.json", "--router", "magic")).ExitCode);
 
     private string In(string name) => Path.Combine(_folder, name);
