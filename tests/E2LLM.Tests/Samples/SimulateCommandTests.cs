@@ -66,7 +66,7 @@ public sealed class SimulateCommandTests : IDisposable
         File.WriteAllText(In("zero.json"), Load.Replace("2.0", "0.0", StringComparison.Ordinal));
         ToolRun run = await Run("zero.json");
         Assert.Equal(1, run.ExitCode);
-        Assert.Contains("requestsPerSecond", run.Error, StringComparison.Ordinal);
+        Assert.Contains("$.arrivals: The request rate must be positive", run.Error, StringComparison.Ordinal);
     }
 
     [Fact]
