@@ -18,7 +18,7 @@ internal static class StageProgram
     {
         using TcpListener listener = Loopback.Listen(out int port);
         var addresses = new AddressBook();
-        var weights = new WeightSource(settings);
+        using var weights = new WeightSource(settings);
         Func<Stream, string, Stream> links = settings.Emulation?.LinksOf(settings.Device) ?? ((stream, _) => stream);
         await using var host = new StageHost(await weights.ReadIdentityAsync(), new StageHostOptions
         {

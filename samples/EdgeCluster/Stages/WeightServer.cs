@@ -15,6 +15,7 @@ internal sealed class WeightServer : IAsyncDisposable
     private readonly TcpListener listener;
     private readonly CancellationTokenSource stop = new();
     private readonly ConcurrentDictionary<string, HeldWeights> held = new();
+    private readonly ConcurrentDictionary<string, long> sentTo = new();
     private readonly Task serving;
 
     public WeightServer(string modelPath)
@@ -60,6 +61,22 @@ internal sealed class WeightServer : IAsyncDisposable
         }
     }
 
+    /// <summary>What a device says that it holds; null where it closed the stream instead.</summary>
+    private static HeldWeights? Told(NetworkStream stream)
+    {
+        try
+        {
+            SliceRequest whole = SliceRequest.Read(stream);
+            byte[] answer = new byte[2 * sizeof(long)];
+            stream.ReadExactly(answer);
+            return new HeldWeights(whole, 0, BinaryPrimitives.ReadInt64LittleEndian(answer), BinaryPrimitives.ReadInt64LittleEndian(answer.AsSpan(sizeof(long))));
+        }
+        catch (EndOfStreamException)
+        {
+            return null;
+        }
+    }
+
     private async Task GiveAsync(NetworkStream stream)
     {
         await using (stream)
@@ -69,12 +86,14 @@ internal sealed class WeightServer : IAsyncDisposable
                 SliceRequest part = SliceRequest.Read(stream);
                 long sent = GgufSlicer.Write(file, part.Layers, part.Embedding, part.Head, stream, stop.Token);
                 stream.Socket.Shutdown(SocketShutdown.Send);
-                byte[] answer = new byte[2 * sizeof(long)];
-                if (await stream.ReadAtLeastAsync(answer, answer.Length, throwOnEndOfStream: false, stop.Token) == answer.Length)
+                long came = sentTo.AddOrUpdate(part.Device, sent, (_, before) => before + sent);
+
+                // Whoever has asked for nothing may tell what it holds now, with all that came since it last did.
+                if (part is { Layers.Count: 0, Embedding: false, Head: false } && await Task.Run(() => Told(stream)) is { } told)
                 {
-                    var now = new HeldWeights(part, sent, BinaryPrimitives.ReadInt64LittleEndian(answer), BinaryPrimitives.ReadInt64LittleEndian(answer.AsSpan(sizeof(long))));
-                    held[part.Device] = now;
-                    Loaded?.Invoke(now);
+                    held[part.Device] = told with { SentBytes = came };
+                    sentTo[part.Device] = 0;
+                    Loaded?.Invoke(held[part.Device]);
                 }
             }
             catch (Exception problem) when (problem is IOException or OperationCanceledException or ArgumentException)

@@ -56,6 +56,15 @@ internal sealed unsafe class AlignedBuffer : IDisposable
         return new AlignedBuffer(Pointer + offset, RoundUp(bytes));
     }
 
+    /// <summary>The same bytes in memory of their own.</summary>
+    internal AlignedBuffer Copy()
+    {
+        var copy = new AlignedBuffer(Bytes);
+        Buffer.MemoryCopy(Pointer, copy.Pointer, copy.Bytes, Bytes);
+        GC.KeepAlive(this);
+        return copy;
+    }
+
     public void Dispose()
     {
         Free();

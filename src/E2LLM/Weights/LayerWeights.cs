@@ -32,4 +32,17 @@ internal sealed class LayerWeights
     internal required WeightMatrix Up { get; init; }
 
     internal required WeightMatrix Down { get; init; }
+
+    /// <summary>All there are.</summary>
+    internal IEnumerable<IDisposable> Parts => new IDisposable?[]
+    {
+        AttentionNorm, Query, Key, Value, QueryBias, KeyBias, ValueBias, QueryNorm, KeyNorm, AttentionOutput, FeedForwardNorm, Gate, Up, Down,
+    }.OfType<IDisposable>();
+
+    /// <summary>The same in memory of its own.</summary>
+    internal LayerWeights Copy() => new()
+    {
+        AttentionNorm = AttentionNorm.Copy(), Query = Query.Copy(), Key = Key.Copy(), Value = Value.Copy(), QueryBias = QueryBias?.Copy(), KeyBias = KeyBias?.Copy(), ValueBias = ValueBias?.Copy(),
+        QueryNorm = QueryNorm?.Copy(), KeyNorm = KeyNorm?.Copy(), AttentionOutput = AttentionOutput.Copy(), FeedForwardNorm = FeedForwardNorm.Copy(), Gate = Gate.Copy(), Up = Up.Copy(), Down = Down.Copy(),
+    };
 }

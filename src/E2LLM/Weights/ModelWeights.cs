@@ -6,7 +6,7 @@ namespace E2LLM.Weights;
 /// The weights of a range of layers, with the embedding and the head where asked for, repacked into native memory. Owns that memory; the
 /// file may be closed after loading. Immutable; several executors may share it. Dispose it after them.
 /// </summary>
-public sealed class ModelWeights : IDisposable
+public sealed partial class ModelWeights : IDisposable
 {
     private readonly List<IDisposable> _owned = [];
     private readonly LayerWeights[] _layers;

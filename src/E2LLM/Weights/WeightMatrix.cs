@@ -15,13 +15,12 @@ internal sealed unsafe class WeightMatrix : IDisposable
 
     private readonly AlignedBuffer _packed;
 
-    private WeightMatrix(TensorType type, int rows, int columns, WeightArena? arena)
+    private WeightMatrix(TensorType type, int rows, int columns, AlignedBuffer packed)
     {
         Type = type;
         Rows = rows;
         Columns = columns;
-        long bytes = PackedMatrix.MatrixBytes(type, rows, columns);
-        _packed = arena?.Take(bytes) ?? new AlignedBuffer(bytes);
+        _packed = packed;
     }
 
     /// <summary>Element type, as stored.</summary>
@@ -50,7 +49,9 @@ internal sealed unsafe class WeightMatrix : IDisposable
     internal static WeightMatrix Load(GgufTensorView view, WeightArena? arena, CancellationToken ct)
     {
         GgufTensor tensor = view.Tensor;
-        var matrix = new WeightMatrix(tensor.Type, checked((int)tensor.RowCount), checked((int)tensor.RowLength), arena);
+        int rows = checked((int)tensor.RowCount), columns = checked((int)tensor.RowLength);
+        long bytes = PackedMatrix.MatrixBytes(tensor.Type, rows, columns);
+        var matrix = new WeightMatrix(tensor.Type, rows, columns, arena?.Take(bytes) ?? new AlignedBuffer(bytes));
         try
         {
             long groupBytes = Math.Max(1, PackedMatrix.GroupBytes(tensor.Type, matrix.Columns));
@@ -73,6 +74,9 @@ internal sealed unsafe class WeightMatrix : IDisposable
             throw;
         }
     }
+
+    /// <summary>The same in memory of its own.</summary>
+    internal WeightMatrix Copy() => new(Type, Rows, Columns, _packed.Copy());
 
     /// <summary>Rows <c>[firstRow, endRow)</c> of the product; see <see cref="PackedMatrix.Multiply"/>.</summary>
     internal void Multiply(int firstRow, int endRow, Activations x, int tokens, float* y, nint yStride) =>
