@@ -15,6 +15,12 @@ namespace E2LLM.Kernels.MatMul;
 /// </remarks>
 internal static unsafe class FloatTile
 {
+    /// <summary>Vectors that one token meets at a time. Two of sixteen floats are two streams of whole lines, which the outer caches deliver quicker than four.</summary>
+    internal static int OneTokenVectors<TVector, TLanes, TElement>()
+        where TVector : unmanaged
+        where TLanes : IFloatLanes<TVector>
+        where TElement : IFloatElement => TLanes.Count == 16 && TElement.Bytes == sizeof(float) ? 2 : 4;
+
     /// <summary>Tokens that <see cref="Run"/> takes at most: what the registers hold.</summary>
     internal static int Tokens<TVector, TLanes>()
         where TVector : unmanaged
@@ -209,6 +215,32 @@ internal static unsafe class FloatTile
         TLanes.Store(a1, y1);
         TLanes.Store(a2, y2);
         TLanes.Store(a3, y3);
+    }
+
+    /// <summary>
+    /// Two vectors of outputs for one token, streaming the weights; see <see cref="OneTokenVectors"/>. Meanwhile what follows is fetched: in each stream, and at its end <paramref name="skip"/> bytes
+    /// further, where the next two begin.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    internal static void Run2x1<TVector, TLanes, TElement>(byte* w0, byte* w1, nint strideBytes, float* x, int depth, float* y0, float* y1, nint skip)
+        where TVector : unmanaged
+        where TLanes : IFloatLanes<TVector>
+        where TElement : IFloatElement
+    {
+        TVector a0 = TLanes.Zero, a1 = a0;
+        nint offset = 0, lastOfStream = depth - (Prefetch.Distance / strideBytes);
+        for (nint k = 0; k < depth; k++, offset += strideBytes)
+        {
+            nint ahead = offset + Prefetch.Distance + (k < lastOfStream ? 0 : skip);
+            Prefetch.Line(w0 + ahead);
+            Prefetch.Line(w1 + ahead);
+            TVector b = TLanes.Broadcast(x[k]);
+            a0 = TLanes.MultiplyAdd(TElement.Load<TVector, TLanes>(w0 + offset), b, a0);
+            a1 = TLanes.MultiplyAdd(TElement.Load<TVector, TLanes>(w1 + offset), b, a1);
+        }
+
+        TLanes.Store(a0, y0);
+        TLanes.Store(a1, y1);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -85,9 +85,9 @@ internal static unsafe class MatMulFloat
         int firstRow = call.FirstGroup * PackedFloatRows.GroupRows;
         if (call.Tokens == 1)
         {
-            for (int row = firstRow; row < endRow; row += 4 * TLanes.Count)
+            for (int row = firstRow; row < endRow; row += FloatTile.OneTokenVectors<TVector, TLanes, TElement>() * TLanes.Count)
             {
-                FourVectors<TVector, TLanes, TElement>(call, row, endRow);
+                OneToken<TVector, TLanes, TElement>(call, row, endRow);
             }
 
             return;
@@ -142,23 +142,32 @@ internal static unsafe class MatMulFloat
         }
     }
 
-    private static void FourVectors<TVector, TLanes, TElement>(Call call, int row, int endRow)
+    private static void OneToken<TVector, TLanes, TElement>(Call call, int row, int endRow)
         where TVector : unmanaged
         where TLanes : IFloatLanes<TVector>
         where TElement : IFloatElement
     {
-        int lanes = TLanes.Count;
+        int lanes = TLanes.Count, vectors = FloatTile.OneTokenVectors<TVector, TLanes, TElement>();
         float* scratch = stackalloc float[4 * PackedFloatRows.GroupRows];
-        bool whole = row + (4 * lanes) <= endRow;
+        bool whole = row + (vectors * lanes) <= endRow;
         float* target = whole ? call.Y + row : scratch;
 
         // Vectors past the end repeat the first one; what they store goes nowhere.
         byte* w0 = call.Row<TElement>(row);
         byte* w1 = row + lanes < endRow ? call.Row<TElement>(row + lanes) : w0;
-        byte* w2 = row + (2 * lanes) < endRow ? call.Row<TElement>(row + (2 * lanes)) : w0;
-        byte* w3 = row + (3 * lanes) < endRow ? call.Row<TElement>(row + (3 * lanes)) : w0;
-        FloatTile.Run4x1<TVector, TLanes, TElement>(
-            w0, w1, w2, w3, PackedFloatRows.GroupRows * TElement.Bytes, call.X, call.Columns, target, target + lanes, target + (2 * lanes), target + (3 * lanes), accumulate: false, stream: true);
+        nint stride = PackedFloatRows.GroupRows * TElement.Bytes;
+        if (vectors == 2)
+        {
+            FloatTile.Run2x1<TVector, TLanes, TElement>(w0, w1, stride, call.X, call.Columns, target, target + lanes, skip: stride * call.Columns);
+        }
+        else
+        {
+            byte* w2 = row + (2 * lanes) < endRow ? call.Row<TElement>(row + (2 * lanes)) : w0;
+            byte* w3 = row + (3 * lanes) < endRow ? call.Row<TElement>(row + (3 * lanes)) : w0;
+            FloatTile.Run4x1<TVector, TLanes, TElement>(
+                w0, w1, w2, w3, stride, call.X, call.Columns, target, target + lanes, target + (2 * lanes), target + (3 * lanes), accumulate: false, stream: true);
+        }
+
         if (!whole)
         {
             new ReadOnlySpan<float>(scratch, endRow - row).CopyTo(new Span<float>(call.Y + row, endRow - row));

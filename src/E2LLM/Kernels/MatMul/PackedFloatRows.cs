@@ -54,10 +54,15 @@ internal static unsafe class PackedFloatRows
             int end = Math.Min(start + 64, columns);
             for (int row = 0; row < GroupRows; row++)
             {
-                T* source = (T*)(rows + (row * rowBytes));
-                for (int column = start; column < end; column++)
+                T* source = (T*)(rows + (row * rowBytes)), target = packed + ((long)start * GroupRows) + row;
+                for (int column = start; row < rowCount && column < end; column++, target += GroupRows)
                 {
-                    packed[((long)column * GroupRows) + row] = row < rowCount ? source[column] : default;
+                    *target = source[column];
+                }
+
+                for (int column = start; row >= rowCount && column < end; column++, target += GroupRows)
+                {
+                    *target = default;
                 }
             }
         }

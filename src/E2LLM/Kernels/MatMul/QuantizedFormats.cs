@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics;
+
 namespace E2LLM.Kernels.MatMul;
 
 /// <summary>Q8_0: signed bytes; packed with their top bit flipped, which adds 128.</summary>
@@ -75,11 +77,9 @@ internal static unsafe class StoredNibbles
 
     internal static void Decode(byte* stored, byte* values)
     {
-        for (int i = 0; i < 16; i++)
-        {
-            values[i] = (byte)(stored[i] & 0x0F);
-            values[i + 16] = (byte)(stored[i] >> 4);
-        }
+        Vector128<byte> both = Vector128.Load(stored);
+        (both & Vector128.Create((byte)0x0F)).Store(values);
+        (both >> 4).Store(values + 16);
     }
 
     internal static void Encode(byte* values, byte* stored)

@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics;
+
 namespace E2LLM.Kernels.MatMul;
 
 /// <summary>
@@ -45,9 +47,10 @@ internal readonly unsafe struct Q5_KFormat : ISuperBlockFormat<Bits5>
     {
         SixBitScales.DecodeHead(stored, scales, minima, factors);
         SixBitScales.DecodeNibbles(stored + QuantsOffset, values);
-        for (int column = 0; column < 256; column++)
+        Vector256<byte> fifths = Vector256.Load(stored + FifthsOffset);
+        for (int sub = 0; sub < 8; sub++, values += 32)
         {
-            values[column] |= (byte)(((stored[FifthsOffset + (column % 32)] >> (column / 32)) & 1) << 4);
+            (Vector256.Load(values) | (((fifths >> sub) & Vector256<byte>.One) << 4)).Store(values);
         }
     }
 
@@ -80,10 +83,15 @@ internal readonly unsafe struct Q6_KFormat : ISuperBlockFormat<Bits6>
 
     public static void Decode(byte* stored, byte* values, sbyte* scales, byte* minima, ushort* factors)
     {
-        for (int column = 0; column < 256; column++)
+        Vector256<byte> nibble = Vector256.Create((byte)0x0F), top = Vector256.Create((byte)0x30);
+        for (int half = 0; half < 2; half++, values += 128)
         {
-            (int nibble, int nibbleShift, int top, int topShift) = Place(column);
-            values[column] = (byte)(((stored[nibble] >> nibbleShift) & 0x0F) | (((stored[top] >> topShift) & 3) << 4));
+            // See Place: what Encode does column by column.
+            Vector256<byte> first = Vector256.Load(stored + (half * 64)), second = Vector256.Load(stored + (half * 64) + 32), tops = Vector256.Load(stored + TopsOffset + (half * 32));
+            ((first & nibble) | ((tops << 4) & top)).Store(values);
+            ((second & nibble) | ((tops << 2) & top)).Store(values + 32);
+            ((first >> 4) | (tops & top)).Store(values + 64);
+            ((second >> 4) | ((tops >> 2) & top)).Store(values + 96);
         }
 
         new ReadOnlySpan<sbyte>(stored + ScalesOffset, 16).CopyTo(new Span<sbyte>(scales, 16));
@@ -151,11 +159,9 @@ internal static unsafe class SixBitScales
     {
         for (int pair = 0; pair < 4; pair++, stored += 32, values += 64)
         {
-            for (int i = 0; i < 32; i++)
-            {
-                values[i] = (byte)(stored[i] & 0x0F);
-                values[i + 32] = (byte)(stored[i] >> 4);
-            }
+            Vector256<byte> both = Vector256.Load(stored);
+            (both & Vector256.Create((byte)0x0F)).Store(values);
+            (both >> 4).Store(values + 32);
         }
     }
 
