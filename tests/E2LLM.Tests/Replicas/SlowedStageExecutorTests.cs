@@ -60,6 +60,37 @@ public sealed class SlowedStageExecutorTests
     }
 
     [Fact]
+    public void Forward_Slowed_ComputesAllLayersBeforeItRests()
+    {
+        // Each layer takes two milliseconds. A rest between them would leave the next one cold caches.
+        var time = new ManualTime();
+        var computed = new List<double>();
+        var told = new List<(int Layer, double Seconds)>();
+        using var toy = new ToyExecutor(3, new LayerRange(0, 3)) { BeforeForward = () => time.Advance(TimeSpan.FromMilliseconds(2)) };
+        toy.AfterLayer = _ =>
+        {
+            computed.Add(time.GetElapsedTime(0).TotalSeconds);
+            time.Advance(TimeSpan.FromMilliseconds(2));
+        };
+        var slowed = new SlowedStageExecutor(toy, 10, time, time, (milliseconds, _) => time.Advance(TimeSpan.FromMilliseconds(milliseconds)));
+        slowed.LayerDone = layer => told.Add((layer, time.GetElapsedTime(0).TotalSeconds));
+        using KvCache sequence = toy.KvPool.CreateSequence();
+        sequence.Reserve(1);
+        slowed.Forward([new StageSlice(sequence, 1)], new float[8], default);
+        Assert.Equal([0.002, 0.004, 0.006], computed.Select(seconds => Math.Round(seconds, 9)));
+
+        // Rests are whole milliseconds.
+        Assert.Equal([0, 1, 2], told.Select(one => one.Layer));
+        Assert.All(told, one => Assert.InRange(one.Seconds - (0.02 * (one.Layer + 1)), -0.0011, 1e-9));
+        Assert.InRange(time.GetElapsedTime(0).TotalSeconds, 0.0789, 0.08 + 1e-9);
+
+        // Not told again by a pass that nobody asks.
+        slowed.LayerDone = null;
+        slowed.Embed([1], new float[8]);
+        Assert.Equal(3, told.Count);
+    }
+
+    [Fact]
     public void Forward_WithAClockOfProcessorTime_LeavesOutWhatOthersTookAway()
     {
         ManualTime time = new(), processor = new();

@@ -15,6 +15,7 @@ namespace E2LLM.Replicas.Stages;
 internal sealed class SlowedStageExecutor(IStageExecutor inner, double slowdown, TimeProvider clock, TimeProvider workClock, Action<int, CancellationToken>? rest = null) : IStageExecutor
 {
     private CancellationToken _cancellation;
+    private readonly List<(int Layer, long At)> _doneLayers = [];
     private Action<int>? _layerDone;
     private long _began, _workBegan;
     private double _owedSeconds;
@@ -27,19 +28,17 @@ internal sealed class SlowedStageExecutor(IStageExecutor inner, double slowdown,
 
     public int MaxBatchTokenCount => inner.MaxBatchTokenCount;
 
-    /// <summary>Called when a layer is done in slowed time: keys and values leave no earlier than a slow device would send them.</summary>
+    /// <summary>
+    /// Called when a layer is done in slowed time: keys and values leave no earlier than a slow device would send them. All layers are computed first, as without slowing: one that came after a rest would find cold
+    /// caches, which is not what is to be emulated.
+    /// </summary>
     public Action<int>? LayerDone
     {
         get => _layerDone;
         set
         {
             _layerDone = value;
-            inner.LayerDone = value is null ? null : layer =>
-            {
-                Rest();
-                value(layer);
-                Begin(_cancellation);
-            };
+            inner.LayerDone = value is null ? null : layer => _doneLayers.Add((layer, workClock.GetTimestamp()));
         }
     }
 
@@ -47,45 +46,58 @@ internal sealed class SlowedStageExecutor(IStageExecutor inner, double slowdown,
     {
         Begin(CancellationToken.None);
         inner.Embed(ids, hidden);
-        Rest();
+        End();
     }
 
     public void Forward(ReadOnlySpan<StageSlice> batch, Span<float> hidden, CancellationToken cancellationToken)
     {
         Begin(cancellationToken);
         inner.Forward(batch, hidden, cancellationToken);
-        Rest();
+        End();
     }
 
     public void StoreFirstLayer(KvCache sequence, int firstPosition, ReadOnlySpan<int> ids)
     {
         Begin(CancellationToken.None);
         inner.StoreFirstLayer(sequence, firstPosition, ids);
-        Rest();
+        End();
     }
 
     public void ComputeLogits(ReadOnlySpan<float> hidden, Span<float> logits)
     {
         Begin(CancellationToken.None);
         inner.ComputeLogits(hidden, logits);
-        Rest();
+        End();
     }
 
     private void Begin(CancellationToken cancellation)
     {
+        _doneLayers.Clear();
         _cancellation = cancellation;
         _began = clock.GetTimestamp();
         _workBegan = workClock.GetTimestamp();
     }
 
-    private void Rest()
+    /// <summary>The work is done: rests until it would be on the slow device, and tells each layer on the way.</summary>
+    private void End()
     {
-        long now = clock.GetTimestamp();
-        _owedSeconds += (slowdown * workClock.GetElapsedTime(_workBegan).TotalSeconds) - clock.GetElapsedTime(_began, now).TotalSeconds;
-        if ((int)Math.Min(_owedSeconds * 1000, int.MaxValue) is var milliseconds and > 0)
+        double work = workClock.GetElapsedTime(_workBegan).TotalSeconds;
+        foreach ((int layer, long at) in _doneLayers)
+        {
+            Rest(workClock.GetElapsedTime(_workBegan, at).TotalSeconds);
+            _layerDone!(layer);
+        }
+
+        Rest(work);
+        _owedSeconds += (slowdown * work) - clock.GetElapsedTime(_began).TotalSeconds;
+    }
+
+    private void Rest(double workSeconds)
+    {
+        double left = _owedSeconds + (slowdown * workSeconds) - clock.GetElapsedTime(_began).TotalSeconds;
+        if ((int)Math.Min(left * 1000, int.MaxValue) is var milliseconds and > 0)
         {
             (rest ?? Wait)(milliseconds, _cancellation);
-            _owedSeconds -= clock.GetElapsedTime(now).TotalSeconds;
         }
     }
 
