@@ -42,9 +42,12 @@ internal static class StageCost
         return Math.Max(flops / device.ComputeFlopsPerSecond, bytes / device.MemoryBytesPerSecond);
     }
 
-    /// <summary>Seconds of final norm and head for <paramref name="rows"/> rows: <c>max(2 rows h V / flops, head bytes / bandwidth)</c>.</summary>
+    /// <summary>
+    /// Seconds of final norm and head for <paramref name="rows"/> rows: <c>max(2 rows h V / flops, head bytes / bandwidth)</c>. Measured for one row only; more rows cost so many times as much as
+    /// they do in a layer, whose weights are shared by its rows in the same way.
+    /// </summary>
     public static double HeadSeconds(DeviceProfile device, ModelCost model, double rows) => device.Profile is { } profile
-        ? profile.HeadSeconds
+        ? profile.HeadSeconds * (rows > 1 && profile.DecodeSeconds(1, 0) is > 0 and var one ? profile.DecodeSeconds(rows, 0) / one : 1)
         : Math.Max(rows * model.HeadFlopsPerRow / device.ComputeFlopsPerSecond, model.HeadBytes / device.MemoryBytesPerSecond);
 
     /// <summary>Seconds of the embedding of <paramref name="rows"/> tokens: the bytes of those rows of the matrix, or their share of what was measured for the largest chunk.</summary>

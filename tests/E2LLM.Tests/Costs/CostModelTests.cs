@@ -156,4 +156,18 @@ public sealed class CostModelTests
         // The embedding was measured for ten tokens: one token takes a tenth of it.
         Assert.Equal(0.5 + 3 + 0.1, StageCost.DecodeSeconds(measured, Tiny, new LayerRange(0, 1), true, false, 1, 50), 12);
     }
+
+    [Fact]
+    public void Profile_OfOneHeadRow_ScalesMoreRowsAsTheLayersRows()
+    {
+        DeviceProfile measured = Device with
+        {
+            Profile = new MeasuredProfile { Prefill = [new PrefillPoint(10, 0, 7)], Decode = [new DecodePoint(1, 0, 2), new DecodePoint(4, 0, 3)], HeadSeconds = 10 },
+        };
+        Assert.Equal([10.0, 10, 10 * 2.5 / 2, 15, 10 * 5.0 / 2], ((double[])[0, 1, 2.5, 4, 10]).Select(rows => StageCost.HeadSeconds(measured, Tiny, rows)));
+        Assert.Equal(0.5 + 3 + 15, StageCost.DecodeSeconds(measured, Tiny, new LayerRange(0, 1), false, true, 4, 0), 12);
+
+        // A profile without times of layers says nothing of rows.
+        Assert.Equal(10, StageCost.HeadSeconds(measured with { Profile = measured.Profile with { Decode = [new DecodePoint(1, 0, 0)] } }, Tiny, 4));
+    }
 }
