@@ -213,6 +213,18 @@ public class ClusterSimulatorTests
     }
 
     [Fact]
+    public void Run_AsTheDispatcherRoutes_SendsKeysAndValuesOfAStagesLastLayerBesideItsActivations()
+    {
+        // One prompt alone: pushed behind the passes it reaches its first token later than pushed afterwards by what the one hop of the prefill replica shares its port with.
+        double Ttft(KvPush push) => ClusterSimulator.Run(
+            SmallDeployment.Split, SmallDeployment.Cluster, SmallDeployment.Model, [new SimulatedRequest(0, 64, 2)],
+            new SimulationOptions { Router = RouterKind.Dispatcher, KvPush = push, BootstrapCount = 0 }).Requests[0].FirstTokenSeconds;
+        double besides = 64.0 * SmallDeployment.Model.Layers[4].KvBytesPerToken;
+        Assert.InRange(besides, 1, 64.0 * SmallDeployment.Model.HiddenStateBytes);
+        Assert.Equal(besides / 2e7, Ttft(KvPush.Overlapped) - Ttft(KvPush.AfterPrefill), 1e-9);
+    }
+
+    [Fact]
     public void MixedReplica_BesideADecodeReplica_GivesItPromptsWhenThatIsSooner()
     {
         DeploymentPlan plan = SmallDeployment.Plan(

@@ -57,6 +57,18 @@ public class FairShareNetworkTests
         Assert.Equal(0.5 + 2, network.MessageSeconds(0, 1, 10), 1e-9);
     }
 
+    [Theory]
+    [InlineData(0, 1)]
+    [InlineData(4, 1.4)]
+    [InlineData(10, 2)]
+    [InlineData(50, 2)]
+    public void MessageSeconds_WithBytesBesides_SharesThePortUntilOneIsThrough(double besides, double expected)
+    {
+        // Ten bytes at ten a second; each of the two gets five a second while both last.
+        FairShareNetwork network = Create();
+        Assert.Equal(0.5 + expected, network.MessageSeconds(0, 1, 10, besides), 1e-9);
+    }
+
     [Fact]
     public void Cancel_OfATransfer_CountsOnlyWhatHasMoved()
     {

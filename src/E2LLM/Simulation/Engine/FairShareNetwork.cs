@@ -60,8 +60,11 @@ internal sealed class FairShareNetwork
     /// <summary>Takes a device's port down or up. Transfers that use it must have been cancelled.</summary>
     public void SetPort(int device, bool down) => _portDown[device] = down;
 
-    /// <summary>Seconds for a message between stages, sharing the ports with the transfers of this moment.</summary>
-    public double MessageSeconds(int from, int to, double bytes)
+    /// <summary>
+    /// Seconds for a message between stages, sharing the ports with the transfers of this moment, and with <paramref name="besides"/> bytes that leave the same port together with it: fair shares give them
+    /// half of it until one of the two is through.
+    /// </summary>
+    public double MessageSeconds(int from, int to, double bytes, double besides = 0)
     {
         if (from == to)
         {
@@ -69,9 +72,9 @@ internal sealed class FairShareNetwork
         }
 
         int link = (from * _deviceCount) + to;
-        double speed = Math.Min(_linkBytesPerSecond[link],
-            Math.Min(_portBytesPerSecond[from] / (1 + _outCount[from]), _portBytesPerSecond[to] / (1 + _inCount[to])));
-        return _linkDelaySeconds[link] + (bytes / speed);
+        double port = _portBytesPerSecond[from] / (1 + _outCount[from]);
+        double speed = Math.Min(_linkBytesPerSecond[link], Math.Min(port, _portBytesPerSecond[to] / (1 + _inCount[to])));
+        return _linkDelaySeconds[link] + Math.Max(bytes / speed, (bytes + Math.Min(bytes, besides)) / port);
     }
 
     /// <summary>Prepares a transfer; it moves nothing before <see cref="Start"/>.</summary>

@@ -98,13 +98,19 @@ internal sealed class ReplicaState
     /// Sends the lane's sequences and segments through all stages, first come first served at each; returns when the last stage is done.
     /// Passes never overtake each other, so each stage needs only the time at which it is free.
     /// </summary>
-    public double Pass(Lane lane, double now, int decodeCount, int headRows)
+    /// <param name="lane">What takes part.</param>
+    /// <param name="now">When it enters.</param>
+    /// <param name="decodeCount">Sequences that decode.</param>
+    /// <param name="headRows">Rows to score.</param>
+    /// <param name="pushesBehind">Whether keys and values of a prompt's pass leave layer by layer, those of a stage's last layer together with the activations.</param>
+    public double Pass(Lane lane, double now, int decodeCount, int headRows, bool pushesBehind)
     {
-        int chunk = 0;
+        int chunk = 0, pushed = 0;
         double pairs = 0;
         foreach (PromptSegment segment in lane.Segments)
         {
             chunk += segment.Tokens;
+            pushed += pushesBehind && segment.Request.TargetPositions > 0 && segment.Request.DecodeReplica != Index ? segment.Tokens : 0;
             pairs += segment.Tokens * (segment.From + (segment.Tokens / 2.0));
         }
 
@@ -124,7 +130,7 @@ internal sealed class ReplicaState
             BusySeconds[i] += seconds;
             if (i + 1 < stages.Length)
             {
-                time += Network.MessageSeconds(stages[i].Device, stages[i + 1].Device, (chunk + decodeCount) * Model.HiddenStateBytes);
+                time += Network.MessageSeconds(stages[i].Device, stages[i + 1].Device, (chunk + decodeCount) * Model.HiddenStateBytes, pushed * stages[i].LastLayerKvBytesPerToken);
             }
         }
 

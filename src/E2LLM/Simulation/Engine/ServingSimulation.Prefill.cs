@@ -58,7 +58,8 @@ internal sealed partial class ServingSimulation
             ending += segment.From + segment.Tokens == segment.Request.PrefillTokens ? 1 : 0;
         }
 
-        double end = replica.Pass(lane, Now, decoding, decoding + ending);
+        bool pushesBehind = _options.Router == RouterKind.Dispatcher && _options.KvPush == KvPush.Overlapped;
+        double end = replica.Pass(lane, Now, decoding, decoding + ending, pushesBehind);
         foreach (PromptSegment segment in lane.Segments)
         {
             PushBehind(replica, segment);

@@ -106,6 +106,7 @@ internal static class ReplicaModels
             HostBytesPerSecond = device.HostBytesPerSecond,
             WeightBytes = weights,
             Kv = geometry.Kinds(stage.Layers),
+            LastLayerKvBytesPerToken = model.Layers[stage.Layers.End - 1].KvBytesPerToken,
         };
     }
 

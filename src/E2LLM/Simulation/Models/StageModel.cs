@@ -29,6 +29,9 @@ internal sealed record StageModel
     /// <summary>Layers that keep every position, and layers that keep a window: bytes per position of each.</summary>
     public required (int Window, double BytesPerToken)[] Kv { get; init; }
 
+    /// <summary>Bytes of keys and values of one position in its last layer.</summary>
+    public double LastLayerKvBytesPerToken { get; init; }
+
     /// <summary>Bytes of keys and values of a sequence of <paramref name="tokens"/> positions on this stage.</summary>
     public double KvBytes(int tokens)
     {
