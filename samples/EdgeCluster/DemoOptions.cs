@@ -22,6 +22,7 @@ internal sealed record DemoOptions
           --add DEVICE@TOKEN a device joins when the TOKENth token has come out: workstation, laptop-c or board-c
           --plan-only        plan, show the plan, and stop
           --fidelity         emulate slower devices, predict times by simulation, measure them, and compare
+          --requests N       of --fidelity: requests served under load (default 100; 0: only requests alone)
         """;
 
     public static readonly string EmbeddedModel = Path.Combine(AppContext.BaseDirectory, "tinytales-3.9m-q8_0.gguf");
@@ -52,6 +53,9 @@ internal sealed record DemoOptions
 
     public bool Fidelity { get; private init; }
 
+    /// <summary>Requests that <see cref="Fidelity"/> serves under load.</summary>
+    public int Requests { get; private init; } = 100;
+
     /// <summary>Reads the arguments, or says what is wrong with them.</summary>
     public static bool TryParse(string[] args, [NotNullWhen(true)] out DemoOptions? options, [NotNullWhen(false)] out string? problem)
     {
@@ -71,7 +75,7 @@ internal sealed record DemoOptions
                 continue;
             }
 
-            if (args[i] is not ("--model" or "--cluster" or "--prompt" or "--max-tokens" or "--seed" or "--codec" or "--kill" or "--add"))
+            if (args[i] is not ("--model" or "--cluster" or "--prompt" or "--max-tokens" or "--seed" or "--codec" or "--kill" or "--add" or "--requests"))
             {
                 problem = $"unknown option '{args[i]}'";
                 return false;
@@ -105,6 +109,7 @@ internal sealed record DemoOptions
         "--prompt" => value.Length > 0 ? this with { Prompt = value } : null,
         "--max-tokens" => int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out int count) && count > 0 ? this with { MaxTokens = count } : null,
         "--seed" => ulong.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out ulong seed) ? this with { Seed = seed } : null,
+        "--requests" => int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out int count) ? this with { Requests = count } : null,
         "--codec" => KvCodecPolicy.TryParse(value, out _) ? this with { Codec = value } : null,
         "--kill" => KillOrder.TryParse(value, out KillOrder? order) ? this with { Kill = order } : null,
         "--add" => JoinOrder.TryParse(value, out JoinOrder? order) ? this with { Add = order } : null,

@@ -1,5 +1,4 @@
 using E2LLM.Deployment;
-using E2LLM.Simulation;
 
 namespace E2LLM.Samples.EdgeCluster.Fidelity;
 
@@ -12,11 +11,19 @@ internal sealed class AloneRoutes
     private readonly Dictionary<(int Prompt, int Output), MeasuredRequest> best;
 
     /// <param name="routes">What single requests got, several of each pair of lengths, on each route.</param>
-    public AloneRoutes(IEnumerable<IReadOnlyList<MeasuredRequest>> routes) => best = routes
-        .SelectMany(route => route.GroupBy(LengthsOf).Select(group => group.OrderBy(one => one.EndToEndSeconds).ElementAt(group.Count() / 2)))
-        .GroupBy(LengthsOf).ToDictionary(group => group.Key, group => group.MinBy(one => one.EndToEndSeconds)!);
+    public AloneRoutes(IEnumerable<IReadOnlyList<MeasuredRequest>> routes)
+    {
+        Means = [.. routes.SelectMany(route => route.GroupBy(one => one.Lengths).Select(group => group.First() with
+        {
+            TtftSeconds = group.Average(one => one.TtftSeconds), TpotSeconds = group.Average(one => one.TpotSeconds),
+        }))];
+        best = Means.GroupBy(one => one.Lengths).ToDictionary(group => group.Key, group => group.MinBy(one => one.EndToEndSeconds)!);
+    }
 
-    public MeasuredRequest this[MeasuredRequest request] => best[LengthsOf(request)];
+    /// <summary>Route after route, the mean of the requests of each pair of lengths.</summary>
+    public IReadOnlyList<MeasuredRequest> Means { get; }
+
+    public MeasuredRequest this[MeasuredRequest request] => best[request.Lengths];
 
     /// <summary>Every pair of replicas that can serve a request, as a plan of its own.</summary>
     public static IEnumerable<DeploymentPlan> Of(DeploymentPlan plan) =>
@@ -25,11 +32,4 @@ internal sealed class AloneRoutes
         from decode in plan.Replicas
         where decode.Role != ReplicaRole.Prefill
         select plan with { Replicas = prefill == decode ? [prefill] : [prefill, decode] };
-
-    /// <summary>A simulated request as if it had been measured.</summary>
-    public static MeasuredRequest Measured(CompletedRequest one) => new(
-        one.Request.PromptTokens, one.Request.OutputTokens, one.FirstTokenSeconds - one.Request.ArrivalSeconds,
-        (one.EndSeconds - one.FirstTokenSeconds) / Math.Max(1, one.Request.OutputTokens - 1));
-
-    private static (int Prompt, int Output) LengthsOf(MeasuredRequest one) => (one.PromptTokens, one.OutputTokens);
 }

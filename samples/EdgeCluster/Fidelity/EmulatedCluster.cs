@@ -6,13 +6,13 @@ namespace E2LLM.Samples.EdgeCluster.Fidelity;
 internal static class EmulatedCluster
 {
     // The fastest device's slowdown: work of some ten microseconds becomes milliseconds, beside which what the host itself adds to a hop is small, and all devices together load a fraction of a core.
-    private const double LeastSlowdown = 50;
+    private const double LeastSlowdown = 100;
 
     // Half of the devices' unlikeness in memory speed, on a logarithmic scale: the slowest shall not make the run last.
     private const double Unlikeness = 0.5;
 
     // The sample's links are those of real devices while its devices are a thousandth of them: slowed, so that transfers take time here too.
-    private const double LinkSlowdown = 20;
+    private const double LinkSlowdown = 40;
 
     /// <summary>How much slower than this machine each device of the cluster is made.</summary>
     public static IReadOnlyDictionary<string, double> Slowdowns(Cluster cluster)
@@ -36,11 +36,11 @@ internal static class EmulatedCluster
         Pairs = [.. cluster.Pairs.Select(pair => pair with { Link = Later(pair.Link, seconds)! })],
     };
 
-    /// <summary>Devices with the profiles given, each as many times slower as it is emulated.</summary>
-    public static Cluster WithProfiles(Cluster cluster, Func<string, MeasuredProfile?> profile, IReadOnlyDictionary<string, double> slowdowns) => cluster with
+    /// <summary>Devices as measured, each as many times slower as it is emulated; those without a profile as they are.</summary>
+    public static Cluster WithProfiles(Cluster cluster, Func<string, DeviceProfile?> profile, IReadOnlyDictionary<string, double> slowdowns) => cluster with
     {
-        Devices = [.. cluster.Devices.Select(device => profile(device.Name) is { } measured
-            ? device with { Profile = Slower(measured, slowdowns[device.Name]), StageOverheadSeconds = 0 } : device)],
+        Devices = [.. cluster.Devices.Select(device => profile(device.Name) is { Profile: { } measured } own
+            ? device with { Profile = Slower(measured, slowdowns[device.Name]), StageOverheadSeconds = own.StageOverheadSeconds * slowdowns[device.Name] } : device)],
     };
 
     private static MeasuredProfile Slower(MeasuredProfile profile, double times) => profile with

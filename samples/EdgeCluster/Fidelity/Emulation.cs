@@ -3,14 +3,23 @@ using E2LLM.Costs;
 
 namespace E2LLM.Samples.EdgeCluster.Fidelity;
 
-/// <summary>What a stage process emulates: how much slower it computes, and the links of a cluster in the place of the loopback interface. Immutable.</summary>
+/// <summary>
+/// What a stage process emulates: how much slower it computes, and the links of a cluster in the place of the loopback interface. Before it serves, it profiles the layers that it is going to
+/// hold: in the process that will serve them, since how far the just-in-time compiler has come decides as much as the machine. Immutable.
+/// </summary>
 /// <param name="Slowdown">Times as long that its work takes.</param>
 /// <param name="ClusterPath">The emulated cluster as JSON, whose links are kept to.</param>
-internal sealed record Emulation(double Slowdown, string ClusterPath)
+/// <param name="ModelPath">The model's file, for the profile alone.</param>
+/// <param name="Layers">What it profiles; none where it gets no layers.</param>
+/// <param name="IsFirst">Whether it embeds tokens.</param>
+internal sealed record Emulation(double Slowdown, string ClusterPath, string ModelPath, LayerRange Layers, bool IsFirst)
 {
-    public static Emulation Parse(string[] args) => new(double.Parse(args[0], CultureInfo.InvariantCulture), args[1]);
+    public static Emulation Parse(string[] args) => new(
+        double.Parse(args[0], CultureInfo.InvariantCulture), args[1], args[2],
+        new LayerRange(int.Parse(args[3], CultureInfo.InvariantCulture), int.Parse(args[4], CultureInfo.InvariantCulture)), args[5] == "1");
 
-    public string[] ToArguments() => [Slowdown.ToString("R", CultureInfo.InvariantCulture), ClusterPath];
+    public string[] ToArguments() =>
+        [Slowdown.ToString("R", CultureInfo.InvariantCulture), ClusterPath, ModelPath, Text(Layers.Start), Text(Layers.End), IsFirst ? "1" : "0"];
 
     /// <summary>Wraps streams that <paramref name="device"/> opens to others: bytes leave through its port and its link at their speeds.</summary>
     public Func<Stream, string, Stream> LinksOf(string device)
@@ -25,4 +34,6 @@ internal sealed record Emulation(double Slowdown, string ClusterPath)
             ? new PacedStream(stream, port, new Pace(Math.Min(link.BytesPerSecond, cluster.PortBytesPerSecond(peer))), TimeSpan.FromSeconds(link.RoundTripSeconds / 2))
             : stream;
     }
+
+    private static string Text(int value) => value.ToString(CultureInfo.InvariantCulture);
 }

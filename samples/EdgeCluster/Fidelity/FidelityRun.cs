@@ -1,12 +1,9 @@
-using System.Diagnostics;
 using System.Globalization;
 using System.Net.Sockets;
 using E2LLM.Costs;
 using E2LLM.Deployment;
-using E2LLM.Gguf;
 using E2LLM.Planning;
 using E2LLM.Profiling;
-using E2LLM.Replicas;
 using E2LLM.Samples.EdgeCluster.Stages;
 using E2LLM.Simulation;
 
@@ -18,8 +15,8 @@ namespace E2LLM.Samples.EdgeCluster.Fidelity;
 /// </summary>
 internal static class FidelityRun
 {
-    private const int RequestCount = 100, WarmUpCount = 60, AloneCount = 2, SaturationCount = 400;
-    private const double LoadShare = 0.6, WarmUpSeconds = 0.3;
+    private const int SaturationCount = 400;
+    private const double LoadShare = 0.6;
 
     // A link whose own time is known, to tell the machine's time from it.
     private const double EndlessBytesPerSecond = 1e10;
@@ -27,7 +24,6 @@ internal static class FidelityRun
 
     // Longer than any request takes: simulated one by one.
     private const double AloneSeconds = 1000;
-    private static readonly (int Prompt, int Output)[] Lengths = [(32, 24), (64, 40), (96, 56)];
 
     public static async Task<int> RunAsync(DemoOptions options, TextWriter output, CancellationToken ct)
     {
@@ -40,10 +36,9 @@ internal static class FidelityRun
             Cluster cluster = EmulatedCluster.WithSlowLinks(described);
             await File.WriteAllTextAsync(linksPath, cluster.ToJson(), ct);
 
-            MeasuredProfile machine = await ProfileProgram.MeasureAsync("this-device", modelPath, new LayerRange(0, 2), ct);
-            output.WriteLine(Text($"This machine, one thread: {machine.Decode[0].SecondsPerLayer * 1e6:F0} us a layer to decode one token, within {machine.ErrorFraction:P0}; devices are emulated {slowdowns.Values.Min():F0} to {slowdowns.Values.Max():F0} times slower."));
-            Cluster rough = EmulatedCluster.WithProfiles(cluster, _ => machine, slowdowns);
-            PlanningResult planning = Demo.MakePlan(rough, model, Work(1), options, ct);
+            DeviceProfile machine = await ProfileProgram.MeasureAsync("this-device", modelPath, new LayerRange(0, 2), ct);
+            output.WriteLine(Text($"This machine, one thread: {machine.Profile!.Decode[0].SecondsPerLayer * 1e6:F0} us a layer to decode one token, within {machine.Profile.ErrorFraction:P0}; devices are emulated {slowdowns.Values.Min():F0} to {slowdowns.Values.Max():F0} times slower."));
+            PlanningResult planning = Demo.MakePlan(EmulatedCluster.WithProfiles(cluster, _ => machine, slowdowns), model, FidelityRequests.Workload, options, ct);
             if (!planning.IsFeasible)
             {
                 output.WriteLine($"There is no plan ({planning.Infeasible.Constraint}): {planning.Infeasible.Message}");
@@ -52,86 +47,42 @@ internal static class FidelityRun
 
             DeploymentPlan plan = planning.Plan;
             output.WriteLine(DeploymentPlanText.Draw(plan));
-            StagePlan[] stages = [.. plan.Replicas.SelectMany(replica => replica.Stages)];
-            MeasuredProfile[] measured = await Task.WhenAll(stages.Select(stage => ProfileProgram.MeasureAsync(stage.Device, modelPath, stage.Layers, ct)));
-            Dictionary<string, MeasuredProfile> profiles = stages.Zip(measured).ToDictionary(pair => pair.First.Device, pair => pair.Second);
             double hop = await HostSecondsOfARoundTripAsync(ct);
-            output.WriteLine(Text($"Profiled {profiles.Count} stages, median error {profiles.Values.Select(p => p.ErrorFraction).Order().ElementAt(profiles.Count / 2):P0}; this machine adds {hop * 1e3:F2} ms to a round trip."));
-            Cluster emulated = EmulatedCluster.WithLatency(EmulatedCluster.WithProfiles(cluster, name => profiles.GetValueOrDefault(name), slowdowns), hop);
-            var policies = new SimulationOptions
+            await using StageFleet fleet = await StageFleet.StartAsync(cluster, modelPath, freezing: null, ct, device => Emulate(device));
+            DeviceProfile[] profiles = [.. plan.Replicas.SelectMany(replica => replica.Stages).Select(stage => fleet[stage.Device].Profile!)];
+            output.WriteLine(Text($"Profiled {profiles.Length} stages, median error {profiles.Select(one => one.Profile!.ErrorFraction).Order().ElementAt(profiles.Length / 2):P0}; this machine adds {hop * 1e3:F2} ms to a round trip."));
+            Cluster emulated = EmulatedCluster.WithLatency(EmulatedCluster.WithProfiles(cluster, name => fleet[name].Profile, slowdowns), hop);
+
+            var prediction = new Prediction(emulated, model, StageFleet.ChunkTokens, ct);
+            double most = prediction.RequestsPerSecond(plan, [.. FidelityRequests.Poisson(1, SaturationCount, (int)options.Seed).Select(request => request with { ArrivalSeconds = 0 })]);
+            SimulatedRequest[] requests = FidelityRequests.Poisson(LoadShare * most, options.Requests, (int)options.Seed);
+            IReadOnlyList<MeasuredRequest> predicted = prediction.Of(plan, requests);
+            SimulatedRequest[] single = [.. FidelityRequests.Lengths.Select((lengths, i) => new SimulatedRequest(i * AloneSeconds, lengths.Prompt, lengths.Output))];
+            var predictedAlone = new AloneRoutes(AloneRoutes.Of(plan).Select(route => prediction.Of(route, single)));
+            output.WriteLine(Text($"{requests.Length} requests, Poisson, {LoadShare:P0} of the {most:F2} requests/s that the simulated plan completes on these profiles, over {requests.LastOrDefault().ArrivalSeconds:F0} s. Predicted first, then measured."));
+
+            var measurement = new Measurement(fleet, modelPath, (int)options.Seed);
+            await measurement.WarmUpAsync(plan, ct);
+            AloneRoutes alone = await measurement.AloneAsync(plan, ct);
+            FidelityTable.WriteAlone(output, predictedAlone, alone);
+            if (requests.Length > 0)
             {
-                Router = RouterKind.Dispatcher, ChunkTokens = StageFleet.ChunkTokens, MixedChunkTokens = StageFleet.ChunkTokens, BootstrapCount = 0,
-            };
-            SimulatedRequest[] atOnce = [.. Requests(1, SaturationCount, (int)options.Seed).Select(request => request with { ArrivalSeconds = 0 })];
-            double most = ClusterSimulator.Run(plan, emulated, model, atOnce, policies, cancellationToken: ct).RequestsPerSecond;
-            SimulatedRequest[] requests = Requests(LoadShare * most, RequestCount, (int)options.Seed);
-            ServingReport predicted = ClusterSimulator.Run(plan, emulated, model, requests, policies, cancellationToken: ct);
-            SimulatedRequest[] single = [.. Lengths.Select((lengths, i) => new SimulatedRequest(i * AloneSeconds, lengths.Prompt, lengths.Output))];
-            var predictedAlone = new AloneRoutes(AloneRoutes.Of(plan)
-                .Select(route => ClusterSimulator.Run(route, emulated, model, single, policies, cancellationToken: ct).Requests.Select(AloneRoutes.Measured).ToArray()));
-            output.WriteLine(Text($"{requests.Length} requests, Poisson, {LoadShare:P0} of the {most:F2} requests/s that the simulated plan completes on these profiles, over {requests[^1].ArrivalSeconds:F0} s. Predicted first, then measured."));
-            (AloneRoutes alone, IReadOnlyList<MeasuredRequest> loaded, double cores) =
-                await MeasureAsync(plan, emulated, options, modelPath, requests, device => new Emulation(slowdowns[device], linksPath), ct);
-            MeasuredRequest[] foreseen = [.. predicted.Requests.OrderBy(request => request.Id).Select(AloneRoutes.Measured)];
-            FidelityTable.Write(output, foreseen, predictedAlone, loaded, alone, cores);
+                (IReadOnlyList<MeasuredRequest> measured, double cores) = await measurement.LoadedAsync(plan, requests, ct);
+                FidelityTable.Write(output, predicted, predictedAlone, measured, alone, cores);
+            }
+
             return 0;
+
+            Emulation Emulate(string device)
+            {
+                StagePlan? own = plan.Replicas.SelectMany(replica => replica.Stages).FirstOrDefault(stage => stage.Device == device);
+                return new Emulation(slowdowns[device], linksPath, modelPath, own?.Layers ?? default, own?.Embedding == true);
+            }
         }
         finally
         {
             File.Delete(linksPath);
         }
-    }
-
-    private static async Task<(AloneRoutes Alone, IReadOnlyList<MeasuredRequest> Loaded, double Cores)> MeasureAsync(
-        DeploymentPlan plan, Cluster cluster, DemoOptions options, string modelPath, IReadOnlyList<SimulatedRequest> requests, Func<string, Emulation> emulate, CancellationToken ct)
-    {
-        ModelIdentity identity;
-        using (GgufFile file = GgufFile.Open(modelPath))
-        {
-            identity = ModelIdentityReader.Read(file);
-        }
-
-        await using StageFleet fleet = await StageFleet.StartAsync(cluster, modelPath, freezing: null, ct, emulate);
-        await ServeAsync(plan, serving => serving.RunAsync([.. Enumerable.Range(0, WarmUpCount).Select(i => new SimulatedRequest(i * WarmUpSeconds, 64, 12))], ct));
-        var routes = new List<IReadOnlyList<MeasuredRequest>>();
-        foreach (DeploymentPlan route in AloneRoutes.Of(plan))
-        {
-            routes.Add(await ServeAsync(route, serving => serving.RunAloneAsync(Enumerable.Repeat(Lengths, AloneCount).SelectMany(lengths => lengths), ct)));
-        }
-
-        double before = fleet.ProcessorSeconds;
-        long began = Stopwatch.GetTimestamp();
-        IReadOnlyList<MeasuredRequest> loaded = await ServeAsync(plan, serving => serving.RunAsync(requests, ct));
-        return (new AloneRoutes(routes), loaded, (fleet.ProcessorSeconds - before) / Stopwatch.GetElapsedTime(began).TotalSeconds);
-
-        // A dispatcher for each part: the last knows no more of the replicas than the simulated one, what the plan says.
-        async Task<IReadOnlyList<MeasuredRequest>> ServeAsync(DeploymentPlan part, Func<LoadedServing, Task<IReadOnlyList<MeasuredRequest>>> serve)
-        {
-            await using Dispatcher dispatcher = await Dispatcher.ConnectAsync(part, identity, fleet.ConnectAsync, fleet.ReplicaOptions, cancellationToken: ct);
-            return await serve(new LoadedServing(dispatcher, identity.Shape.VocabularySize, (int)options.Seed));
-        }
-    }
-
-    private static Workload Work(double rate) => new()
-    {
-        Arrivals = ArrivalProcess.Poisson(rate),
-        PromptTokens = LengthDistribution.Empirical([.. Lengths.Select(length => length.Prompt)]),
-        OutputTokens = LengthDistribution.Empirical([.. Lengths.Select(length => length.Output)]),
-    };
-
-    private static SimulatedRequest[] Requests(double rate, int count, int seed)
-    {
-        var random = new Random(seed);
-        var requests = new SimulatedRequest[count];
-        double time = 0;
-        for (int i = 0; i < requests.Length; i++)
-        {
-            time += -Math.Log(1 - random.NextDouble()) / rate;
-            (int prompt, int output) = Lengths[random.Next(Lengths.Length)];
-            requests[i] = new SimulatedRequest(time, prompt, output);
-        }
-
-        return requests;
     }
 
     // What sockets, timers and thread switches of this machine take beside the latency that is emulated.

@@ -4,16 +4,6 @@ using E2LLM.Simulation;
 
 namespace E2LLM.Samples.EdgeCluster.Fidelity;
 
-/// <summary>What one request got. Immutable.</summary>
-/// <param name="PromptTokens">Length of its prompt.</param>
-/// <param name="OutputTokens">Tokens that came out.</param>
-/// <param name="TtftSeconds">Time to first token.</param>
-/// <param name="TpotSeconds">Time per token after the first.</param>
-internal sealed record MeasuredRequest(int PromptTokens, int OutputTokens, double TtftSeconds, double TpotSeconds)
-{
-    public double EndToEndSeconds => TtftSeconds + (TpotSeconds * (OutputTokens - 1));
-}
-
 /// <summary>Serves prompts of random tokens: what they say does not matter here, when they come and how long they are does.</summary>
 internal sealed class LoadedServing(Dispatcher dispatcher, int vocabularySize, int seed)
 {
@@ -53,6 +43,6 @@ internal sealed class LoadedServing(Dispatcher dispatcher, int vocabularySize, i
         {
         }
 
-        return new MeasuredRequest(prompt.Length, served.Report.OutputTokenCount, served.Report.TtftSeconds, served.Report.TpotSeconds);
+        return new MeasuredRequest(prompt.Length, served.Report.OutputTokenCount, served.Report.TtftSeconds, served.Report.TpotSeconds, served.Report.PrefillReplica!, served.Report.DecodeReplica!);
     }
 }

@@ -79,7 +79,7 @@ internal sealed class PacedStream : PassingStream
         {
             foreach ((byte[] bytes, long due) in queue.GetConsumingEnumerable())
             {
-                WaitUntil(due);
+                Deadline.Wait(due);
                 Inner.Write(bytes);
                 Interlocked.Add(ref queuedBytes, -bytes.Length);
                 sent.Release();
@@ -89,23 +89,6 @@ internal sealed class PacedStream : PassingStream
         {
             problem = error;
             sent.Release();
-        }
-    }
-
-    // Sleeping is good to a millisecond or so; the rest is waited for by turning, which is short.
-    private static void WaitUntil(long due)
-    {
-        while (due - Stopwatch.GetTimestamp() is var left and > 0)
-        {
-            double milliseconds = left * 1000.0 / Stopwatch.Frequency;
-            if (milliseconds > 1.2)
-            {
-                Thread.Sleep((int)(milliseconds - 0.2));
-            }
-            else
-            {
-                Thread.Yield();
-            }
         }
     }
 }

@@ -10,18 +10,31 @@ using E2LLM.Weights;
 namespace E2LLM.Samples.EdgeCluster.Fidelity;
 
 /// <summary>
-/// Profiles a stage by itself, in a process like the one that will serve it: its layers, with embedding and head, one thread, rests between passes as in a pipeline, and caches that other
-/// stages' work has passed through meanwhile. Processor time is measured, so that stages may be profiled side by side: that is how they will work.
+/// Profiles a stage by itself: its layers, with embedding and head, one thread, rests between passes as in a pipeline, and caches that other stages' work has passed through meanwhile.
+/// Processor time is measured, so that stages may be profiled side by side: that is how they will work.
 /// </summary>
 internal static class ProfileProgram
 {
+    // Rests as long as a stage's between two passes, so that all stages together are as busy as when they serve; several rounds over all points, so that no point has one moment of the machine to itself.
+    private const double RestSeconds = 0.05, WarmUpSeconds = 0.5;
+    private const int RepeatCount = 7, RoundCount = 3;
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(120);
 
-    /// <summary>The child's side: measures, and writes the device's profile to stdout.</summary>
+    /// <summary>A process of its own for a device that serves nothing: measures, and writes the device's profile to stdout.</summary>
     public static int Run(string[] arguments)
     {
-        string device = arguments[0], modelPath = arguments[1];
         var layers = new LayerRange(int.Parse(arguments[2], CultureInfo.InvariantCulture), int.Parse(arguments[3], CultureInfo.InvariantCulture));
+        Console.WriteLine(Measure(arguments[0], arguments[1], layers, isFirst: false).ToJson());
+        return 0;
+    }
+
+    /// <summary>Measures in this process.</summary>
+    /// <param name="device">Name of the result.</param>
+    /// <param name="modelPath">The model's file.</param>
+    /// <param name="layers">At least one.</param>
+    /// <param name="isFirst">Whether the stage embeds: what embedding costs besides its tokens is paid in every pass then (<see cref="DeviceProfile.StageOverheadSeconds"/>).</param>
+    public static DeviceProfile Measure(string device, string modelPath, LayerRange layers, bool isFirst)
+    {
         var options = new DeviceProfilerOptions
         {
             Name = device,
@@ -29,32 +42,64 @@ internal static class ProfileProgram
             ChunkTokenCounts = [1, 16, 32, StageFleet.ChunkTokens],
             ContextTokenCounts = [0, 96],
             BatchSizes = [1, 2, 4, 8],
-            RepeatCount = 21,
-            RestSeconds = 0.02,
+            RepeatCount = RepeatCount,
+            RestSeconds = RestSeconds,
+
+            // Other stages' work passes through the caches while this one rests, as it will when they serve.
+            EvictionBytes = 0,
+            WarmUpSeconds = WarmUpSeconds,
             TimeProvider = ThreadClock.Instance,
         };
         using GgufFile file = GgufFile.Open(modelPath);
         ModelShape shape = ModelShapeReader.Read(file);
         using ModelWeights weights = ModelWeights.Load(file, shape, layers, true, true);
         using var executor = new LayerRangeExecutor(weights, new ExecutorOptions { ThreadCount = 1, MaxBatchTokenCount = StageFleet.ChunkTokens });
-        Console.WriteLine(DeviceProfiler.Measure(executor, ModelCostFile.Read(modelPath), options).ToJson());
-        return 0;
+        ModelCost model = ModelCostFile.Read(modelPath);
+        DeviceProfile[] rounds = [.. Enumerable.Range(0, RoundCount).Select(round => DeviceProfiler.Measure(executor, model, round == 0 ? options : options with { WarmUpSeconds = 0 }))];
+        DeviceProfile profile = rounds[0] with { Profile = Mean([.. rounds.Select(round => round.Profile!)]) };
+        return isFirst ? profile with { StageOverheadSeconds = EmbeddingFixedSeconds(executor, profile.Profile!) } : profile;
     }
 
     /// <summary>The parent's side: runs such a child and reads what it measured.</summary>
-    public static async Task<MeasuredProfile> MeasureAsync(string device, string modelPath, LayerRange layers, CancellationToken ct)
+    public static async Task<DeviceProfile> MeasureAsync(string device, string modelPath, LayerRange layers, CancellationToken ct)
     {
         using Process process = StageProcess.StartProgram(["profile", device, modelPath, layers.Start.ToString(CultureInfo.InvariantCulture), layers.End.ToString(CultureInfo.InvariantCulture)]);
         try
         {
             string json = await process.StandardOutput.ReadToEndAsync(ct).WaitAsync(Limit, ct);
             await process.WaitForExitAsync(ct);
-            return process.ExitCode == 0 ? DeviceProfile.Parse(json).Profile! : throw new IOException($"Profiling {device} ended with code {process.ExitCode}.");
+            return process.ExitCode == 0 ? DeviceProfile.Parse(json) : throw new IOException($"Profiling {device} ended with code {process.ExitCode}.");
         }
         catch
         {
             process.Kill(entireProcessTree: true);
             throw;
         }
+    }
+
+    private static MeasuredProfile Mean(MeasuredProfile[] rounds) => rounds[0] with
+    {
+        ErrorFraction = rounds.Average(round => round.ErrorFraction),
+        Prefill = [.. rounds[0].Prefill.Select((point, i) => point with { SecondsPerLayer = rounds.Average(round => round.Prefill[i].SecondsPerLayer) })],
+        Decode = [.. rounds[0].Decode.Select((point, i) => point with { SecondsPerLayer = rounds.Average(round => round.Decode[i].SecondsPerLayer) })],
+        HeadSeconds = rounds.Average(round => round.HeadSeconds),
+        EmbeddingSeconds = rounds.Average(round => round.EmbeddingSeconds),
+    };
+
+    // A profile takes the embedding as proportional to its tokens; one token alone takes longer than its share of a chunk.
+    private static double EmbeddingFixedSeconds(LayerRangeExecutor executor, MeasuredProfile profile)
+    {
+        float[] hidden = new float[executor.Shape.HiddenSize];
+        double[] seconds = new double[RepeatCount * RoundCount];
+        for (int i = 0; i < seconds.Length; i++)
+        {
+            Thread.Sleep(TimeSpan.FromSeconds(RestSeconds));
+            long began = ThreadClock.Instance.GetTimestamp();
+            executor.Embed([i * 89 % executor.Shape.VocabularySize], hidden);
+            seconds[i] = ThreadClock.Instance.GetElapsedTime(began).TotalSeconds;
+        }
+
+        Array.Sort(seconds);
+        return Math.Max(0, seconds[seconds.Length / 2] - (profile.EmbeddingSeconds / StageFleet.ChunkTokens));
     }
 }

@@ -1,21 +1,28 @@
 using System.Diagnostics;
 using System.Globalization;
+using E2LLM.Costs;
 
 namespace E2LLM.Samples.EdgeCluster.Stages;
 
 /// <summary>One child process that runs a stage. It ends with this object; it also ends by itself when this process does, however that happens.</summary>
 internal sealed class StageProcess : IAsyncDisposable
 {
-    private static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(60), EndLimit = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(60), ProfileLimit = TimeSpan.FromSeconds(120), EndLimit = TimeSpan.FromSeconds(3);
     private readonly Process process;
 
-    private StageProcess(string device, Process process)
+    private readonly bool emulates;
+
+    private StageProcess(StageSettings settings, Process process)
     {
-        Device = device;
+        Device = settings.Device;
+        emulates = settings.Emulation is not null;
         this.process = process;
     }
 
     public string Device { get; }
+
+    /// <summary>What it measured of itself before it began to listen; null where it emulates nothing or has no layers to come.</summary>
+    public DeviceProfile? Profile { get; private set; }
 
     /// <summary>Where it listens.</summary>
     public int Port { get; private set; }
@@ -34,7 +41,7 @@ internal sealed class StageProcess : IAsyncDisposable
     }
 
     /// <summary>Starts this program again as a stage.</summary>
-    public static StageProcess Start(StageSettings settings) => new(settings.Device, StartProgram(["stage", .. settings.ToArguments()]));
+    public static StageProcess Start(StageSettings settings) => new(settings, StartProgram(["stage", .. settings.ToArguments()]));
 
     /// <summary>Starts this program again with other arguments.</summary>
     public static Process StartProgram(string[] arguments)
@@ -53,16 +60,12 @@ internal sealed class StageProcess : IAsyncDisposable
     /// <summary>Waits for the stage to listen.</summary>
     public async Task WaitUntilReadyAsync(CancellationToken ct)
     {
-        string? line;
-        try
+        if (emulates && await ReadLineAsync(ProfileLimit, ct) is { Length: > 0 } profile)
         {
-            line = await process.StandardOutput.ReadLineAsync(ct).AsTask().WaitAsync(StartLimit, ct);
-        }
-        catch (TimeoutException late)
-        {
-            throw new IOException($"The stage on {Device} was not ready within {StartLimit.TotalSeconds:F0} s.", late);
+            Profile = DeviceProfile.Parse(profile);
         }
 
+        string? line = await ReadLineAsync(StartLimit, ct);
         Port = int.TryParse(line, NumberStyles.None, CultureInfo.InvariantCulture, out int port) ? port : throw new IOException($"The stage on {Device} ended before it was ready.");
     }
 
@@ -115,5 +118,17 @@ internal sealed class StageProcess : IAsyncDisposable
         }
 
         process.Dispose();
+    }
+
+    private async Task<string?> ReadLineAsync(TimeSpan limit, CancellationToken ct)
+    {
+        try
+        {
+            return await process.StandardOutput.ReadLineAsync(ct).AsTask().WaitAsync(limit, ct);
+        }
+        catch (TimeoutException late)
+        {
+            throw new IOException($"The stage on {Device} was not ready within {limit.TotalSeconds:F0} s.", late);
+        }
     }
 }

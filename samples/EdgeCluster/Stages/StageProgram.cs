@@ -16,6 +16,11 @@ internal static class StageProgram
 
     public static async Task<int> RunAsync(StageSettings settings)
     {
+        if (settings.Emulation is { } emulation)
+        {
+            Console.WriteLine(emulation.Layers.Count == 0 ? "" : ProfileProgram.Measure(settings.Device, emulation.ModelPath, emulation.Layers, emulation.IsFirst).ToJson().ReplaceLineEndings(" "));
+        }
+
         using TcpListener listener = Loopback.Listen(out int port);
         var addresses = new AddressBook();
         using var weights = new WeightSource(settings);
