@@ -213,6 +213,23 @@ public class ClusterSimulatorTests
     }
 
     [Fact]
+    public void Run_AsTheDispatcherRoutes_CountsAPromptAsAheadUntilAllOfItIsRead()
+    {
+        // Two like replicas. A long prompt goes to the first, a short one to the second; when the third comes, most of the long one has been through a pass, and little of it is left: but who hears of whole prompts only
+        // still has all of it ahead, and sends the third behind the short one.
+        DeploymentPlan plan = SmallDeployment.Plan(
+            SmallDeployment.Replica("p0", ReplicaRole.Prefill, 0, ("a", 0, 8)) with { PrefillTokensPerSecond = 1000 },
+            SmallDeployment.Replica("p1", ReplicaRole.Prefill, 0, ("b", 0, 8)) with { PrefillTokensPerSecond = 1000 },
+            SmallDeployment.Replica("d", ReplicaRole.Decode, 4, ("c", 0, 8)));
+        var options = new SimulationOptions { Router = RouterKind.Dispatcher, ChunkTokens = 64, BootstrapCount = 0 };
+        ServingReport first = ClusterSimulator.Run(plan, SmallDeployment.Cluster, SmallDeployment.Model, [new(0, 1024, 2)], options);
+        double almostRead = first.Requests[0].FirstTokenSeconds * 0.95;
+        ServingReport report = ClusterSimulator.Run(
+            plan, SmallDeployment.Cluster, SmallDeployment.Model, [new(0, 1024, 2), new(almostRead, 512, 2), new(almostRead, 64, 2)], options);
+        Assert.Equal([0, 1, 1], report.Requests.OrderBy(request => request.Id).Select(request => request.PrefillReplica));
+    }
+
+    [Fact]
     public void Run_AsTheDispatcherRoutes_SendsKeysAndValuesOfAStagesLastLayerBesideItsActivations()
     {
         // One prompt alone: pushed behind the passes it reaches its first token later than pushed afterwards by what the one hop of the prefill replica shares its port with.

@@ -73,6 +73,9 @@ internal sealed class ReplicaState
 
     public long PendingOutputTokens { get; set; }
 
+    /// <summary>Tokens of prompts that were sent here and are not through, those of them that have been in a pass as well: what a driver knows, who hears of whole prompts only.</summary>
+    public long UnfinishedPromptTokens { get; set; }
+
     /// <summary>Requests sent here for prefill or decode that are not done with it.</summary>
     public int PendingPrefills { get; set; }
 
@@ -179,7 +182,7 @@ internal sealed class ReplicaState
         Ready.Clear();
         PartialPrompt = null;
         DecodingCount = PendingPrefills = 0;
-        PendingPromptTokens = 0;
+        PendingPromptTokens = UnfinishedPromptTokens = 0;
         Array.Fill(_freeAt, now);
         Array.Fill(_passEnd, now);
     }

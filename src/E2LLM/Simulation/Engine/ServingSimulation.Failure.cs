@@ -132,6 +132,7 @@ internal sealed partial class ServingSimulation
                 {
                     // Counted, but in no queue of the replica yet.
                     _replicas[request.PrefillReplica].PendingPromptTokens -= request.PrefillTokens;
+                    _replicas[request.PrefillReplica].UnfinishedPromptTokens -= request.PrefillTokens;
                     _replicas[request.PrefillReplica].PendingPrefills--;
                 }
 

@@ -13,6 +13,7 @@ internal sealed partial class ServingSimulation
     {
         ReplicaState replica = _replicas[request.PrefillReplica];
         replica.PendingPromptTokens += request.PrefillTokens;
+        replica.UnfinishedPromptTokens += request.PrefillTokens;
         replica.PendingPrefills++;
     }
 
@@ -159,6 +160,7 @@ internal sealed partial class ServingSimulation
     private void PromptDone(RequestState request, ReplicaState replica)
     {
         replica.PendingPrefills--;
+        replica.UnfinishedPromptTokens -= request.PrefillTokens;
         request.PrefillDone = true;
         _router.PromptRead(replica, request, Now);
         if (request.OutputTokens > 0)

@@ -25,7 +25,7 @@ internal sealed class DispatcherRouter(List<ReplicaState> replicas, Func<int, in
 
     /// <inheritdoc/>
     protected override double PrefillKey(ReplicaState replica, RequestState request) =>
-        (replica.PendingPromptTokens + request.PrefillTokens) * RateOf(replica).SecondsPerToken;
+        (replica.UnfinishedPromptTokens + request.PrefillTokens) * RateOf(replica).SecondsPerToken;
 
     /// <inheritdoc/>
     protected override double DecodeKey(ReplicaState replica, RequestState request) => replica.Model.Plan.DecodeLoad(replica.PendingDecodes + 1).SecondsPerToken;
