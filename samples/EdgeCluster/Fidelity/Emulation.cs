@@ -21,6 +21,14 @@ internal sealed record Emulation(double Slowdown, string ClusterPath, string Mod
     public string[] ToArguments() =>
         [Slowdown.ToString("R", CultureInfo.InvariantCulture), ClusterPath, ModelPath, Text(Layers.Start), Text(Layers.End), IsFirst ? "1" : "0"];
 
+    /// <summary>Measures this process's layers, writes the device's profile in one line, empty where there are no layers, and gives the clock that its work is counted by from now on.</summary>
+    public SteadyClock Begin(string device, TextWriter output)
+    {
+        SteadyClock clock = SteadyClock.Of(ModelPath);
+        output.WriteLine(Layers.Count == 0 ? "" : ProfileProgram.Measure(device, ModelPath, Layers, IsFirst, clock).ToJson().ReplaceLineEndings(" "));
+        return clock;
+    }
+
     /// <summary>Wraps streams that <paramref name="device"/> opens to others: bytes leave through its port and its link at their speeds.</summary>
     public Func<Stream, string, Stream> LinksOf(string device)
     {

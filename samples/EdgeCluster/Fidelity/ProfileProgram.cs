@@ -16,15 +16,19 @@ namespace E2LLM.Samples.EdgeCluster.Fidelity;
 internal static class ProfileProgram
 {
     // Rests as long as a stage's between two passes, so that all stages together are as busy as when they serve; several rounds over all points, so that no point has one moment of the machine to itself.
-    private const double RestSeconds = 0.05, WarmUpSeconds = 0.5;
+    private const double RestSeconds = 0.05;
     private const int RepeatCount = 7, RoundCount = 3;
+
+    // Enough of each kind of pass, quickly one after another, for the just-in-time compiler to be through with it.
+    private const int WarmUpRepeatCount = 60;
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(120);
 
     /// <summary>A process of its own for a device that serves nothing: measures, and writes the device's profile to stdout.</summary>
     public static int Run(string[] arguments)
     {
         var layers = new LayerRange(int.Parse(arguments[2], CultureInfo.InvariantCulture), int.Parse(arguments[3], CultureInfo.InvariantCulture));
-        Console.WriteLine(Measure(arguments[0], arguments[1], layers, isFirst: false).ToJson());
+        using SteadyClock clock = SteadyClock.Of(arguments[1]);
+        Console.WriteLine(Measure(arguments[0], arguments[1], layers, isFirst: false, clock).ToJson());
         return 0;
     }
 
@@ -33,7 +37,8 @@ internal static class ProfileProgram
     /// <param name="modelPath">The model's file.</param>
     /// <param name="layers">At least one.</param>
     /// <param name="isFirst">Whether the stage embeds: what embedding costs besides its tokens is paid in every pass then (<see cref="DeviceProfile.StageOverheadSeconds"/>).</param>
-    public static DeviceProfile Measure(string device, string modelPath, LayerRange layers, bool isFirst)
+    /// <param name="clock">Counts work.</param>
+    public static DeviceProfile Measure(string device, string modelPath, LayerRange layers, bool isFirst, TimeProvider clock)
     {
         var options = new DeviceProfilerOptions
         {
@@ -47,17 +52,18 @@ internal static class ProfileProgram
 
             // Other stages' work passes through the caches while this one rests, as it will when they serve.
             EvictionBytes = 0,
-            WarmUpSeconds = WarmUpSeconds,
-            TimeProvider = ThreadClock.Instance,
+            WarmUpSeconds = 0,
+            TimeProvider = clock,
         };
         using GgufFile file = GgufFile.Open(modelPath);
         ModelShape shape = ModelShapeReader.Read(file);
         using ModelWeights weights = ModelWeights.Load(file, shape, layers, true, true);
         using var executor = new LayerRangeExecutor(weights, new ExecutorOptions { ThreadCount = 1, MaxBatchTokenCount = StageFleet.ChunkTokens });
         ModelCost model = ModelCostFile.Read(modelPath);
-        DeviceProfile[] rounds = [.. Enumerable.Range(0, RoundCount).Select(round => DeviceProfiler.Measure(executor, model, round == 0 ? options : options with { WarmUpSeconds = 0 }))];
+        _ = DeviceProfiler.Measure(executor, model, options with { RepeatCount = WarmUpRepeatCount, RestSeconds = 0 });
+        DeviceProfile[] rounds = [.. Enumerable.Range(0, RoundCount).Select(_ => DeviceProfiler.Measure(executor, model, options))];
         DeviceProfile profile = rounds[0] with { Profile = Mean([.. rounds.Select(round => round.Profile!)]) };
-        return isFirst ? profile with { StageOverheadSeconds = EmbeddingFixedSeconds(executor, profile.Profile!) } : profile;
+        return isFirst ? profile with { StageOverheadSeconds = EmbeddingFixedSeconds(executor, profile.Profile!, clock) } : profile;
     }
 
     /// <summary>The parent's side: runs such a child and reads what it measured.</summary>
@@ -87,16 +93,16 @@ internal static class ProfileProgram
     };
 
     // A profile takes the embedding as proportional to its tokens; one token alone takes longer than its share of a chunk.
-    private static double EmbeddingFixedSeconds(LayerRangeExecutor executor, MeasuredProfile profile)
+    private static double EmbeddingFixedSeconds(LayerRangeExecutor executor, MeasuredProfile profile, TimeProvider clock)
     {
         float[] hidden = new float[executor.Shape.HiddenSize];
         double[] seconds = new double[RepeatCount * RoundCount];
         for (int i = 0; i < seconds.Length; i++)
         {
             Thread.Sleep(TimeSpan.FromSeconds(RestSeconds));
-            long began = ThreadClock.Instance.GetTimestamp();
+            long began = clock.GetTimestamp();
             executor.Embed([i * 89 % executor.Shape.VocabularySize], hidden);
-            seconds[i] = ThreadClock.Instance.GetElapsedTime(began).TotalSeconds;
+            seconds[i] = clock.GetElapsedTime(began).TotalSeconds;
         }
 
         Array.Sort(seconds);

@@ -16,10 +16,7 @@ internal static class StageProgram
 
     public static async Task<int> RunAsync(StageSettings settings)
     {
-        if (settings.Emulation is { } emulation)
-        {
-            Console.WriteLine(emulation.Layers.Count == 0 ? "" : ProfileProgram.Measure(settings.Device, emulation.ModelPath, emulation.Layers, emulation.IsFirst).ToJson().ReplaceLineEndings(" "));
-        }
+        using SteadyClock? clock = settings.Emulation is { } emulation ? emulation.Begin(settings.Device, Console.Out) : null;
 
         using TcpListener listener = Loopback.Listen(out int port);
         var addresses = new AddressBook();
@@ -31,7 +28,7 @@ internal static class StageProgram
             Connect = async (device, ct) => Wrap(links(await addresses.ConnectAsync(device, ct), device), accepted: false),
             Load = weights.LoadAsync,
             Slowdown = settings.Emulation?.Slowdown ?? 1,
-            WorkClock = ThreadClock.Instance,
+            WorkClock = clock ?? TimeProvider.System,
             Connections = StageFleet.Connections,
         });
 
