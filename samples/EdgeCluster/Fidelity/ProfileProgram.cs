@@ -3,6 +3,7 @@ using System.Globalization;
 using E2LLM.Costs;
 using E2LLM.Execution;
 using E2LLM.Gguf;
+using E2LLM.KvCaching;
 using E2LLM.Profiling;
 using E2LLM.Samples.EdgeCluster.Stages;
 using E2LLM.Weights;
@@ -16,7 +17,7 @@ namespace E2LLM.Samples.EdgeCluster.Fidelity;
 internal static class ProfileProgram
 {
     // Rests as long as a stage's between two passes, so that all stages together are as busy as when they serve; several rounds over all points, so that no point has one moment of the machine to itself.
-    private const double RestSeconds = 0.05;
+    private const double RestSeconds = 0.05, RestBeforeHeadSeconds = 0.01;
     private const int RepeatCount = 7, RoundCount = 3;
 
     // Enough of each kind of pass, quickly one after another, for the just-in-time compiler to be through with it.
@@ -62,7 +63,8 @@ internal static class ProfileProgram
         ModelCost model = ModelCostFile.Read(modelPath);
         _ = DeviceProfiler.Measure(executor, model, options with { RepeatCount = WarmUpRepeatCount, RestSeconds = 0 });
         DeviceProfile[] rounds = [.. Enumerable.Range(0, RoundCount).Select(_ => DeviceProfiler.Measure(executor, model, options))];
-        DeviceProfile profile = rounds[0] with { Profile = Mean([.. rounds.Select(round => round.Profile!)]) };
+        MeasuredProfile mean = Mean([.. rounds.Select(round => round.Profile!)]) with { HeadSeconds = HeadSeconds(executor, clock) };
+        DeviceProfile profile = rounds[0] with { Profile = mean };
         return isFirst ? profile with { StageOverheadSeconds = EmbeddingFixedSeconds(executor, profile.Profile!, clock) } : profile;
     }
 
@@ -92,20 +94,44 @@ internal static class ProfileProgram
         EmbeddingSeconds = rounds.Average(round => round.EmbeddingSeconds),
     };
 
+    // A stage scores after its layers, which the emulation rests after: what they used is still in the caches then, unlike after a rest alone.
+    private static double HeadSeconds(LayerRangeExecutor executor, TimeProvider clock)
+    {
+        using KvCache sequence = executor.CreateSequence();
+        float[] hidden = new float[executor.Shape.HiddenSize], logits = new float[executor.Shape.VocabularySize];
+        return MedianSeconds(
+            () =>
+            {
+                sequence.Truncate(0);
+                executor.Embed([1], hidden);
+                executor.Forward([new SequenceSlice(sequence, 1)], hidden, CancellationToken.None);
+                Thread.Sleep(TimeSpan.FromSeconds(RestBeforeHeadSeconds));
+            },
+            () => executor.ComputeLogits(hidden, logits), clock);
+    }
+
     // A profile takes the embedding as proportional to its tokens; one token alone takes longer than its share of a chunk.
     private static double EmbeddingFixedSeconds(LayerRangeExecutor executor, MeasuredProfile profile, TimeProvider clock)
     {
         float[] hidden = new float[executor.Shape.HiddenSize];
+        int token = 0;
+        double one = MedianSeconds(() => token = (token + 89) % executor.Shape.VocabularySize, () => executor.Embed([token], hidden), clock);
+        return Math.Max(0, one - (profile.EmbeddingSeconds / StageFleet.ChunkTokens));
+    }
+
+    private static double MedianSeconds(Action prepare, Action pass, TimeProvider clock)
+    {
         double[] seconds = new double[RepeatCount * RoundCount];
         for (int i = 0; i < seconds.Length; i++)
         {
             Thread.Sleep(TimeSpan.FromSeconds(RestSeconds));
+            prepare();
             long began = clock.GetTimestamp();
-            executor.Embed([i * 89 % executor.Shape.VocabularySize], hidden);
+            pass();
             seconds[i] = clock.GetElapsedTime(began).TotalSeconds;
         }
 
         Array.Sort(seconds);
-        return Math.Max(0, seconds[seconds.Length / 2] - (profile.EmbeddingSeconds / StageFleet.ChunkTokens));
+        return seconds[seconds.Length / 2];
     }
 }

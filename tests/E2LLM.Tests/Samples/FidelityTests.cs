@@ -1,9 +1,9 @@
 using System.Diagnostics;
 using System.Globalization;
 using E2LLM.Costs;
-using E2LLM.Deployment;
 using E2LLM.Samples.EdgeCluster;
 using E2LLM.Samples.EdgeCluster.Fidelity;
+using E2LLM.Tests.Support;
 
 namespace E2LLM.Tests.Samples;
 
@@ -34,6 +34,22 @@ public sealed class FidelityTests
 
         // One that comes when all are through begins at once.
         Assert.Equal(began + (21 * second), pace.Through(began + (20 * second), 1000), 100.0);
+    }
+
+    [Theory]
+    [InlineData(1.0)]
+    [InlineData(0.5)]
+    [InlineData(2.0)]
+    public void SteadyClock_OnAMachineThatIsSlowerOrFaster_CountsTheSameWorkAlike(double speed)
+    {
+        // A tenth of the yardsticks are disturbed by other threads. A million steps of work take a second of a nominal machine, so 1 / speed of this one.
+        var work = new ManualTime();
+        int measured = 0;
+        using var clock = new SteadyClock(work, () => SteadyClock.NominalSeconds / speed * (measured++ % 10 == 0 ? 50 : 1), TimeSpan.FromHours(1));
+        Assert.InRange(measured, 15, int.MaxValue);
+        long began = clock.GetTimestamp();
+        work.Advance(TimeSpan.FromSeconds(1 / speed));
+        Assert.Equal(1, clock.GetElapsedTime(began).TotalSeconds, 1e-6);
     }
 
     [Fact]
