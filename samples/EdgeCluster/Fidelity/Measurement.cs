@@ -13,8 +13,9 @@ internal sealed class Measurement
     private const int WarmUpCount = 30, AloneCount = 2;
     private const double WarmUpSeconds = 0.5;
 
-    // Keys and values as they are: what simulation reckons with.
+    // Keys and values of all layers, as they are: what simulation reckons with.
     private const string Codec = "raw";
+    private const bool ComputesFirstLayer = false;
     private readonly StageFleet fleet;
     private readonly ModelIdentity identity;
     private readonly int seed;
@@ -53,7 +54,7 @@ internal sealed class Measurement
 
     private async Task<IReadOnlyList<MeasuredRequest>> ServeAsync(DeploymentPlan part, Func<LoadedServing, Task<IReadOnlyList<MeasuredRequest>>> serve, CancellationToken ct)
     {
-        await using Dispatcher dispatcher = await Dispatcher.ConnectAsync(part, identity, fleet.ConnectAsync, fleet.ReplicaOptions with { KvCodec = Codec }, cancellationToken: ct);
+        await using Dispatcher dispatcher = await Dispatcher.ConnectAsync(part, identity, fleet.ConnectAsync, fleet.ReplicaOptions with { KvCodec = Codec, ComputesFirstLayer = ComputesFirstLayer }, cancellationToken: ct);
         return await serve(new LoadedServing(dispatcher, identity.Shape.VocabularySize, seed));
     }
 }
