@@ -47,8 +47,8 @@ internal static class FidelityRun
 
             DeploymentPlan plan = planning.Plan;
             output.WriteLine(DeploymentPlanText.Draw(plan));
-            double hop = await HostSecondsOfARoundTripAsync(ct);
             await using StageFleet fleet = await StageFleet.StartAsync(cluster, modelPath, freezing: null, ct, device => Emulate(device));
+            double hop = await HostSecondsOfARoundTripAsync(ct);
             DeviceProfile[] profiles = [.. plan.Replicas.SelectMany(replica => replica.Stages).Select(stage => fleet[stage.Device].Profile!)];
             output.WriteLine(Text($"Profiled {profiles.Length} stages, median error {profiles.Select(one => one.Profile!.ErrorFraction).Order().ElementAt(profiles.Length / 2):P0}; this machine adds {hop * 1e3:F2} ms to a round trip."));
             Cluster emulated = EmulatedCluster.WithLatency(EmulatedCluster.WithProfiles(cluster, name => fleet[name].Profile, slowdowns), hop);
