@@ -1,5 +1,3 @@
-using System.Collections.Concurrent;
-
 namespace E2LLM.Replicas.Stages;
 
 /// <summary>
@@ -9,11 +7,10 @@ namespace E2LLM.Replicas.Stages;
 /// </summary>
 internal sealed class StageLoop : IDisposable
 {
-    private readonly Lock _gate = new();
-    private readonly ConcurrentQueue<Action> _work = new(), _ahead = new();
-
-    // One for each piece of work, and one for the end.
-    private readonly SemaphoreSlim _turns = new(0);
+    // A plain monitor: its wait parks at once. A semaphore's or a blocking collection's spins first and gives way to other threads again and again, which is what a machine with
+    // more stages than cores would spend its time on.
+    private readonly object _gate = new();
+    private readonly Queue<Action> _work = new(), _ahead = new();
     private readonly Thread _thread;
     private readonly Action<Exception> _onFault;
     private int _queueLength;
@@ -64,11 +61,8 @@ internal sealed class StageLoop : IDisposable
     {
         lock (_gate)
         {
-            if (!_ended)
-            {
-                _ended = true;
-                _turns.Release();
-            }
+            _ended = true;
+            Monitor.Pulse(_gate);
         }
 
         if (Thread.CurrentThread != _thread)
@@ -77,7 +71,7 @@ internal sealed class StageLoop : IDisposable
         }
     }
 
-    private bool Add(ConcurrentQueue<Action> queue, Action work)
+    private bool Add(Queue<Action> queue, Action work)
     {
         lock (_gate)
         {
@@ -86,25 +80,43 @@ internal sealed class StageLoop : IDisposable
                 return false;
             }
 
-            Interlocked.Increment(ref _queueLength);
             queue.Enqueue(work);
-            _turns.Release();
+
+            // The thread waits only where nothing is left to do.
+            if (_queueLength++ == 0)
+            {
+                Monitor.Pulse(_gate);
+            }
+
             return true;
         }
     }
 
     private void Run()
     {
-        _turns.Wait();
-        while (_ahead.TryDequeue(out Action? work) || _work.TryDequeue(out work))
+        while (Next() is { } work)
         {
             Do(work);
-            Interlocked.Decrement(ref _queueLength);
-            _turns.Wait();
+            lock (_gate)
+            {
+                _queueLength--;
+            }
         }
+    }
 
-        // The turn of the end, behind all others.
-        _turns.Dispose();
+    /// <summary>Waits for what is to be done next; null when the loop has ended and nothing is left.</summary>
+    private Action? Next()
+    {
+        lock (_gate)
+        {
+            Action? work;
+            while (!_ahead.TryDequeue(out work) && !_work.TryDequeue(out work) && !_ended)
+            {
+                Monitor.Wait(_gate);
+            }
+
+            return work;
+        }
     }
 
     private void Do(Action work)
