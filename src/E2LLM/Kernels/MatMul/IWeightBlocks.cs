@@ -27,14 +27,6 @@ internal unsafe interface IWeightBlocks : IWeightLines
     static abstract Vector512<float> Minima(byte* block);
 }
 
-/// <summary>Packed quants.</summary>
-internal readonly unsafe struct PackedLines<TLayout> : IWeightLines
-    where TLayout : IQuantLayout
-{
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<byte> Load(byte* block, int step) => TLayout.Load512(block, step);
-}
-
 /// <summary>Quants of a panel; those of the second group begin <see cref="PanelDot512.VectorBytes"/> after those of the first.</summary>
 internal readonly unsafe struct PanelLines : IWeightLines
 {
