@@ -73,7 +73,7 @@ internal sealed class LocalCluster(string modelPath) : IAsyncDisposable
         public static Device Load(string modelPath, StagePlan stage, ModelIdentity model, CancellationToken stopping, CancellationToken ct)
         {
             using GgufFile file = GgufFile.Open(modelPath);
-            ModelWeights weights = ModelWeights.Load(file, model.Shape, stage.Layers, stage.Embedding, stage.Head, ct: ct);
+            ModelWeights weights = ModelWeights.Load(file, model.Shape, stage.Layers, stage.Embedding, stage.Head, cancellationToken: ct);
             var executor = new LayerRangeExecutor(weights, new ExecutorOptions { ThreadCount = 1 });
             var host = new StageHost(executor, model, new StageHostOptions { Name = stage.Device, Connect = NamedPipes.ConnectAsync });
             return new Device(weights, executor, host, AcceptAsync(host, stopping));

@@ -43,7 +43,7 @@ internal sealed partial class StageService(IOptions<StageSettings> options, IHos
             .Replicas.SelectMany(replica => replica.Stages).FirstOrDefault(stage => stage.Device == settings.Name)
             ?? throw new InvalidOperationException($"The plan {settings.Plan} has no stage on '{settings.Name}'.");
         using MutualTls tls = MutualTls.Load(settings.Certificate, settings.Key, settings.Authority);
-        using ModelWeights weights = ModelWeights.Load(settings.Model, stage.Layers, out ModelIdentity identity, ct: ct);
+        using ModelWeights weights = ModelWeights.Load(settings.Model, stage.Layers, out ModelIdentity identity, cancellationToken: ct);
         using var executor = new LayerRangeExecutor(weights, new ExecutorOptions { KvBudgetBytes = settings.KvBytes > 0 ? settings.KvBytes : null });
         await using var host = new StageHost(executor, identity, new StageHostOptions
         {

@@ -9,7 +9,7 @@ internal static class StageDevice
 {
     public static async Task RunAsync(string modelPath, string name, LayerRange layers, PeerConnector connect, CancellationToken ct)
     {
-        using ModelWeights weights = ModelWeights.Load(modelPath, layers, out ModelIdentity identity, ct: ct);
+        using ModelWeights weights = ModelWeights.Load(modelPath, layers, out ModelIdentity identity, cancellationToken: ct);
         using var executor = new LayerRangeExecutor(weights);
         await using var host = new StageHost(executor, identity, new StageHostOptions { Name = name, Connect = connect });
         await foreach (Stream accepted in NamedPipes.AcceptAsync(name, ct))

@@ -92,12 +92,20 @@ internal sealed partial class HelpText : SynchronousCommandLineAction
               e2llm plan --cluster C.json --model M.gguf --workload W.json --out P.json --svg P.svg
               e2llm plan --cluster C.json --model M.gguf --workload W.json --replan P.json --lost kitchen-pc
 
-            The three descriptions are explained in the planning guide, src/E2LLM/Planning/README.md.
+            Short descriptions to begin with; the planning guide, src/E2LLM/Planning/README.md in the repository, explains them.
+              C.json: {"devices": [{"name": "pc", "memoryBytes": 16e9, "computeFlopsPerSecond": 2e12, "memoryBytesPerSecond": 6e10},
+                                   {"name": "laptop", "memoryBytes": 8e9, "computeFlopsPerSecond": 8e11, "memoryBytesPerSecond": 3e10}],
+                       "links": {"default": {"bytesPerSecond": 1.2e8, "roundTripSeconds": 0.001}}}
+              W.json: {"arrivals": {"kind": "poisson", "requestsPerSecond": 0.5},
+                       "promptTokens": {"kind": "fixed", "value": 300}, "outputTokens": {"kind": "fixed", "value": 100}}
             """,
         ["simulate"] = """
             Examples:
               e2llm simulate --plan P.json --cluster C.json --model M.gguf --workload W.json --report report.html
               e2llm simulate --plan P.json --cluster C.json --model S.json --workload trace.csv --trace-out timeline.json
+
+            Prints rates, and in seconds the means with their 95 % intervals and the percentiles of waiting, first token, time per token and end to end; then how
+            busy each stage is. The same seed gives the same report, byte for byte.
             """,
     };
 

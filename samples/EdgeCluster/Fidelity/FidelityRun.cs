@@ -91,7 +91,7 @@ internal static class FidelityRun
         using TcpListener listener = Loopback.Listen(out int port);
         Task<Stream> connecting = Loopback.ConnectAsync(port, ct);
         await using Stream other = Paced(await Loopback.AcceptAsync(listener, ct)), own = Paced(await connecting);
-        Task responding = LinkProfiler.RespondAsync(other, ct: ct);
+        Task responding = LinkProfiler.RespondAsync(other, cancellationToken: ct);
         LinkProfile link = await LinkProfiler.MeasureAsync(own, new LinkProfilerOptions { RepeatCount = 101, TransferSeconds = 0.001 }, ct);
         await responding;
         return Math.Max(0, link.ToResponder.RoundTripSeconds - (2 * Latency.TotalSeconds));

@@ -79,7 +79,7 @@ internal sealed class WeightSource(StageSettings settings) : IDisposable
     private async Task<ModelWeights> ReadAsync(Stream stream, CancellationToken ct)
     {
         ModelIdentity? theirs = null;
-        ModelWeights loaded = await Task.Run(() => ModelWeights.Load(stream, out theirs, ct: ct), ct);
+        ModelWeights loaded = await Task.Run(() => ModelWeights.Load(stream, out theirs, cancellationToken: ct), ct);
         if (model!.DifferencesFrom(theirs!).Count > 0)
         {
             loaded.Dispose();

@@ -103,11 +103,11 @@ public sealed unsafe class LayerRangeExecutor : IDisposable
     /// <summary>Runs the layers in place, stores keys and values, and makes each sequence longer by its tokens.</summary>
     /// <param name="batch">Sequences of <see cref="KvPool"/>, each at most once, with the number of their next positions.</param>
     /// <param name="hidden">Hidden states <c>[sum of TokenCount, HiddenSize]</c>, slices one after another: in, and out.</param>
-    /// <param name="ct">Looked at between layers.</param>
+    /// <param name="cancellationToken">Looked at between layers.</param>
     /// <exception cref="ArgumentException">A length does not fit, a sequence is of another pool, comes twice, or would outgrow the model's context.</exception>
     /// <exception cref="KvCacheFullException">The pool has too few free blocks; nothing was changed.</exception>
     /// <exception cref="OperationCanceledException">Cancelled: all sequences have their old length, <paramref name="hidden"/> holds nothing useful.</exception>
-    public void Forward(ReadOnlySpan<SequenceSlice> batch, Span<float> hidden, CancellationToken ct = default)
+    public void Forward(ReadOnlySpan<SequenceSlice> batch, Span<float> hidden, CancellationToken cancellationToken = default)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         int tokens = CheckBatch(batch);
@@ -117,7 +117,7 @@ public sealed unsafe class LayerRangeExecutor : IDisposable
         {
             try
             {
-                RunPieces(batch, rows, ct);
+                RunPieces(batch, rows, cancellationToken);
             }
             finally
             {
@@ -254,7 +254,7 @@ public sealed unsafe class LayerRangeExecutor : IDisposable
         }
     }
 
-    private void RunPieces(ReadOnlySpan<SequenceSlice> batch, float* rows, CancellationToken ct)
+    private void RunPieces(ReadOnlySpan<SequenceSlice> batch, float* rows, CancellationToken cancellationToken)
     {
         int slice = 0, done = 0;
         while (slice < batch.Length)
@@ -276,7 +276,7 @@ public sealed unsafe class LayerRangeExecutor : IDisposable
             _layer.Prepare(_piece);
             for (int layer = Layers.Start; layer < Layers.End; layer++)
             {
-                ct.ThrowIfCancellationRequested();
+                cancellationToken.ThrowIfCancellationRequested();
                 _layer.Forward(layer, _weights.Layer(layer), _piece, rows);
                 if (slice == batch.Length)
                 {

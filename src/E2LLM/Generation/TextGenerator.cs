@@ -53,11 +53,11 @@ public sealed class TextGenerator : IDisposable
     /// <param name="path">A GGUF file.</param>
     /// <param name="options">How to set it up; null means the defaults.</param>
     /// <param name="progress">Told after each tensor.</param>
-    /// <param name="ct">Ends the loading.</param>
+    /// <param name="cancellationToken">Ends the loading.</param>
     /// <exception cref="GgufFormatException">The file is broken.</exception>
     /// <exception cref="NotSupportedException">Its architecture, a tensor type or its tokenizer is not supported.</exception>
     /// <exception cref="IOException">The file cannot be read.</exception>
-    public static TextGenerator Load(string path, GeneratorOptions? options = null, IProgress<LoadingProgress>? progress = null, CancellationToken ct = default)
+    public static TextGenerator Load(string path, GeneratorOptions? options = null, IProgress<LoadingProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         options ??= new GeneratorOptions();
         options.Validate();
@@ -66,7 +66,7 @@ public sealed class TextGenerator : IDisposable
         ModelShape shape = ModelShapeReader.Read(file);
         ITokenizer tokenizer = TokenizerLoader.Load(file.Metadata);
         ChatTemplate? template = ChatTemplate.FromMetadata(file.Metadata);
-        ModelWeights weights = ModelWeights.Load(file, shape, new LayerRange(0, shape.LayerCount), embedding: true, head: true, progress, ct);
+        ModelWeights weights = ModelWeights.Load(file, shape, new LayerRange(0, shape.LayerCount), embedding: true, head: true, progress, cancellationToken);
         try
         {
             var generator = new TextGenerator(weights, tokenizer, template, options);
@@ -84,21 +84,21 @@ public sealed class TextGenerator : IDisposable
     /// <summary>Continues a text, token by token. Nothing is computed on the caller's thread.</summary>
     /// <param name="prompt">Text to continue; the tokenizer's beginning-of-sequence token is put before it where the model wants one.</param>
     /// <param name="options">How; null means the defaults.</param>
-    /// <param name="ct">Ends the enumeration at once, and the computing between layers or, beside other texts, between steps. Leaving the enumeration ends it, too.</param>
+    /// <param name="cancellationToken">Ends the enumeration at once, and the computing between layers or, beside other texts, between steps. Leaving the enumeration ends it, too.</param>
     /// <exception cref="ArgumentException">
     /// The prompt gives no token at all, or more than the model's context holds; prompt and output together outgrow the whole KV cache; or an option is out of range.
     /// </exception>
     /// <exception cref="InvalidLogitsException">The model's output is not a distribution.</exception>
-    public IAsyncEnumerable<GeneratedToken> GenerateAsync(string prompt, GenerationOptions? options = null, CancellationToken ct = default)
+    public IAsyncEnumerable<GeneratedToken> GenerateAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(prompt);
         options ??= new GenerationOptions();
-        return GenerateAsync(Tokenizer.Encode(prompt, addBos: true, options.ParseSpecial), options, ct);
+        return GenerateAsync(Tokenizer.Encode(prompt, addBos: true, options.ParseSpecial), options, cancellationToken);
     }
 
     /// <summary>Continues a sequence of token ids, token by token.</summary>
     /// <inheritdoc cref="GenerateAsync(string, GenerationOptions?, CancellationToken)"/>
-    public IAsyncEnumerable<GeneratedToken> GenerateAsync(IReadOnlyList<int> promptIds, GenerationOptions? options = null, CancellationToken ct = default)
+    public IAsyncEnumerable<GeneratedToken> GenerateAsync(IReadOnlyList<int> promptIds, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         ArgumentNullException.ThrowIfNull(promptIds);
@@ -123,7 +123,7 @@ public sealed class TextGenerator : IDisposable
                 $"A prompt of {promptIds.Count} tokens with at most {options.MaxTokenCount} more needs {_loop.Admission.BlocksFor(capacity)} KV blocks; there are {_loop.Admission.BlockCount}.");
         }
 
-        return Watch([.. promptIds], options, capacity, ct);
+        return Watch([.. promptIds], options, capacity, cancellationToken);
 
         ArgumentException Refused(string reason)
         {
@@ -148,11 +148,11 @@ public sealed class TextGenerator : IDisposable
         _stopping.Dispose();
     }
 
-    private async IAsyncEnumerable<GeneratedToken> Watch(int[] promptIds, GenerationOptions options, int capacity, [EnumeratorCancellation] CancellationToken ct)
+    private async IAsyncEnumerable<GeneratedToken> Watch(int[] promptIds, GenerationOptions options, int capacity, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         using var watch = new RequestWatch(_logger, Shape.Name, ActivityKind.Internal, promptIds.Length, options.MaxTokenCount, TimeProvider.System);
         options.Sampling.Describe(watch.Activity);
-        await foreach (GeneratedToken token in watch.Follow(Stream(promptIds, options, capacity, ct), ct).ConfigureAwait(false))
+        await foreach (GeneratedToken token in watch.Follow(Stream(promptIds, options, capacity, cancellationToken), cancellationToken).ConfigureAwait(false))
         {
             if (token.Finish is { } finish)
             {
@@ -164,10 +164,10 @@ public sealed class TextGenerator : IDisposable
         }
     }
 
-    private async IAsyncEnumerable<GeneratedToken> Stream(int[] promptIds, GenerationOptions options, int capacity, [EnumeratorCancellation] CancellationToken ct)
+    private async IAsyncEnumerable<GeneratedToken> Stream(int[] promptIds, GenerationOptions options, int capacity, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
-        using CancellationTokenSource linked = CancellationTokenSource.CreateLinkedTokenSource(ct, _stopping.Token);
+        using CancellationTokenSource linked = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _stopping.Token);
         var request = new GenerationRequest(promptIds, options, new TextContinuation(Tokenizer, promptIds, options, Shape.ContextLength), _tokenBufferCount, capacity, linked.Token);
         request.Blocks = await _loop.Admission.AcquireAsync(capacity, linked.Token).ConfigureAwait(false);
         if (!_loop.Post(request))
@@ -178,7 +178,7 @@ public sealed class TextGenerator : IDisposable
 
         try
         {
-            while (await request.Tokens.WaitToReadAsync(ct).ConfigureAwait(false))
+            while (await request.Tokens.WaitToReadAsync(cancellationToken).ConfigureAwait(false))
             {
                 while (request.Tokens.TryRead(out GeneratedToken token))
                 {

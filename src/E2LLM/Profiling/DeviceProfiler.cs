@@ -22,7 +22,7 @@ public static class DeviceProfiler
     /// <param name="model">What the whole model costs; from the same file. Gives the identity, and operations and bytes for the two speeds.</param>
     /// <param name="options">What to measure; null means the defaults.</param>
     /// <param name="progress">Told after each point.</param>
-    /// <param name="ct">Looked at between layers and between passes.</param>
+    /// <param name="cancellationToken">Looked at between layers and between passes.</param>
     /// <returns>
     /// A device with its measured profile. Seconds are medians; a pass that is larger in tokens (or sequences) and context is never reported as faster than a smaller
     /// one. The error is the median over all points of the robust relative spread of the repetitions. Compute speed is the best of the prefill points, memory speed the best
@@ -32,14 +32,14 @@ public static class DeviceProfiler
     /// <exception cref="ArgumentException">The executor has no layers, embedding or head, is of another model than <paramref name="model"/>, or no point fits its KV pool; an option is out of range.</exception>
     /// <exception cref="OperationCanceledException">Cancelled; the executor can be used on.</exception>
     public static DeviceProfile Measure(
-        LayerRangeExecutor executor, ModelCost model, DeviceProfilerOptions? options = null, IProgress<ProfilingProgress>? progress = null, CancellationToken ct = default)
+        LayerRangeExecutor executor, ModelCost model, DeviceProfilerOptions? options = null, IProgress<ProfilingProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(executor);
         ArgumentNullException.ThrowIfNull(model);
         options ??= new DeviceProfilerOptions();
         options.Validate();
         Check(executor, model);
-        ct.ThrowIfCancellationRequested();
+        cancellationToken.ThrowIfCancellationRequested();
 
         List<(int Size, int Context)> chunks = Chunks(executor, options), steps = Steps(executor, options);
         int largestChunk = chunks.Max(point => point.Size);
@@ -51,23 +51,23 @@ public static class DeviceProfiler
 
         double Measure(string phase, Action prepare, Action pass)
         {
-            Timing timing = timer.Measure(options.RepeatCount, prepare, pass, ct);
+            Timing timing = timer.Measure(options.RepeatCount, prepare, pass, cancellationToken);
             spreads.Add(timing.SpreadFraction);
             progress?.Report(new ProfilingProgress(phase, spreads.Count, pointCount));
             return timing.Seconds;
         }
 
-        WarmUp(passes, options, chunks[0].Size, largestChunk, ct);
+        WarmUp(passes, options, chunks[0].Size, largestChunk, cancellationToken);
         progress?.Report(new ProfilingProgress("warm-up", 0, pointCount));
         double[] prefill = [.. chunks.Select(point =>
         {
-            passes.Fill(1, point.Context, ct);
-            return Measure("prefill", () => passes.Prepare(point.Context, point.Size), () => passes.Forward(point.Size, ct)) / executor.Layers.Count;
+            passes.Fill(1, point.Context, cancellationToken);
+            return Measure("prefill", () => passes.Prepare(point.Context, point.Size), () => passes.Forward(point.Size, cancellationToken)) / executor.Layers.Count;
         })];
         double[] decode = [.. steps.Select(point =>
         {
-            passes.Fill(point.Size, point.Context, ct);
-            return Measure("decode", () => passes.Prepare(point.Context, point.Size), () => passes.Forward(1, ct)) / executor.Layers.Count;
+            passes.Fill(point.Size, point.Context, cancellationToken);
+            return Measure("decode", () => passes.Prepare(point.Context, point.Size), () => passes.Forward(1, cancellationToken)) / executor.Layers.Count;
         })];
         double head = Measure("head", () => { }, passes.Head);
         double embedding = Measure("embedding", () => { }, () => passes.Embed(largestChunk));
@@ -129,15 +129,15 @@ public static class DeviceProfiler
     private static long OtherWeightBytes(LayerRangeExecutor executor, ModelCost model) =>
         model.WeightBytes(new LayerRange(0, model.LayerCount), embedding: false, head: true) - model.WeightBytes(executor.Layers, embedding: false, head: false);
 
-    private static void WarmUp(ProfiledPasses passes, DeviceProfilerOptions options, int smallest, int largest, CancellationToken ct)
+    private static void WarmUp(ProfiledPasses passes, DeviceProfilerOptions options, int smallest, int largest, CancellationToken cancellationToken)
     {
         long began = options.TimeProvider.GetTimestamp();
-        passes.Fill(1, 0, ct);
+        passes.Fill(1, 0, cancellationToken);
         for (int i = 0; i < MostWarmUpPasses && options.TimeProvider.GetElapsedTime(began).TotalSeconds < options.WarmUpSeconds; i++)
         {
             int tokens = i % 2 == 0 ? smallest : largest;
             passes.Prepare(0, tokens);
-            passes.Forward(tokens, ct);
+            passes.Forward(tokens, cancellationToken);
             passes.Head();
             passes.Embed(tokens);
         }

@@ -13,7 +13,7 @@ public sealed partial class ModelWeights : IDisposable
     private readonly IProgress<LoadingProgress>? _progress;
 
     private ModelWeights(
-        ITensorSource source, WeightArena? arena, WeightsMemory memory, ModelShape shape, LayerRange layers, bool embedding, bool head, IProgress<LoadingProgress>? progress, CancellationToken ct)
+        ITensorSource source, WeightArena? arena, WeightsMemory memory, ModelShape shape, LayerRange layers, bool embedding, bool head, IProgress<LoadingProgress>? progress, CancellationToken cancellationToken)
     {
         _progress = progress;
         Shape = shape;
@@ -29,12 +29,12 @@ public sealed partial class ModelWeights : IDisposable
         {
             if (embedding)
             {
-                Embedding = Matrix(source, TensorRequests.Embedding(shape), ct);
+                Embedding = Matrix(source, TensorRequests.Embedding(shape), cancellationToken);
             }
 
             for (int i = 0; i < layers.Count; i++)
             {
-                _layers[i] = LoadLayer(source, layers.Start + i, ct);
+                _layers[i] = LoadLayer(source, layers.Start + i, cancellationToken);
             }
 
             if (layers.Count > 0 && shape.HasRopeFrequencyFactors)
@@ -45,7 +45,7 @@ public sealed partial class ModelWeights : IDisposable
             if (head)
             {
                 FinalNorm = Vector(source, TensorRequests.FinalNorm(shape));
-                Head = shape.TiedHead && Embedding is not null ? Embedding : Matrix(source, TensorRequests.Head(shape), ct);
+                Head = shape.TiedHead && Embedding is not null ? Embedding : Matrix(source, TensorRequests.Head(shape), cancellationToken);
             }
         }
         catch
@@ -87,15 +87,15 @@ public sealed partial class ModelWeights : IDisposable
     /// <param name="path">A GGUF file.</param>
     /// <param name="layers">Which layers; null means all that the file holds.</param>
     /// <param name="progress">Told after each tensor.</param>
-    /// <param name="ct">Looked at between pieces of a tensor.</param>
+    /// <param name="cancellationToken">Looked at between pieces of a tensor.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="layers"/> goes beyond the model.</exception>
     /// <exception cref="GgufFormatException">The file is broken, or a tensor is missing.</exception>
     /// <exception cref="NotSupportedException">The model is not supported. Found before anything is loaded.</exception>
     /// <exception cref="IOException">The file cannot be read.</exception>
-    public static ModelWeights Load(string path, LayerRange? layers = null, IProgress<LoadingProgress>? progress = null, CancellationToken ct = default)
+    public static ModelWeights Load(string path, LayerRange? layers = null, IProgress<LoadingProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         using GgufFile file = GgufFile.Open(path);
-        return Load(file, layers, progress, ct);
+        return Load(file, layers, progress, cancellationToken);
     }
 
     /// <summary>The same, with what other machines compare before they work with this one.</summary>
@@ -103,13 +103,13 @@ public sealed partial class ModelWeights : IDisposable
     /// <param name="layers">Which layers; null means all that the file holds.</param>
     /// <param name="identity">Identity of the whole model.</param>
     /// <param name="progress">Told after each tensor.</param>
-    /// <param name="ct">Looked at between pieces of a tensor.</param>
+    /// <param name="cancellationToken">Looked at between pieces of a tensor.</param>
     /// <inheritdoc cref="Load(string, LayerRange?, IProgress{LoadingProgress}?, CancellationToken)"/>
-    public static ModelWeights Load(string path, LayerRange? layers, out ModelIdentity identity, IProgress<LoadingProgress>? progress = null, CancellationToken ct = default)
+    public static ModelWeights Load(string path, LayerRange? layers, out ModelIdentity identity, IProgress<LoadingProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         using GgufFile file = GgufFile.Open(path);
         identity = ModelIdentityReader.Read(file);
-        return Load(file, layers, progress, ct);
+        return Load(file, layers, progress, cancellationToken);
     }
 
     /// <summary>Loads and repacks the tensors of some layers; no other tensor of the file is touched.</summary>
@@ -119,16 +119,16 @@ public sealed partial class ModelWeights : IDisposable
     /// <param name="embedding">Whether to load the embedding matrix: the first stage needs it.</param>
     /// <param name="head">Whether to load the final norm and the head: the last stage needs them.</param>
     /// <param name="progress">Told after each tensor.</param>
-    /// <param name="ct">Looked at between pieces of a tensor.</param>
+    /// <param name="cancellationToken">Looked at between pieces of a tensor.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="layers"/> goes beyond the model.</exception>
     /// <exception cref="GgufFormatException">A tensor is missing or has a shape that the metadata contradicts.</exception>
     /// <exception cref="NotSupportedException">A tensor's type is not supported. Found before anything is loaded.</exception>
     public static ModelWeights Load(
-        GgufFile file, ModelShape shape, LayerRange layers, bool embedding, bool head, IProgress<LoadingProgress>? progress = null, CancellationToken ct = default)
+        GgufFile file, ModelShape shape, LayerRange layers, bool embedding, bool head, IProgress<LoadingProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         WeightsMemory memory = EstimateMemory(file, shape, layers, embedding, head);
         var arena = new WeightArena(memory.TotalBytes);
-        return new ModelWeights(new FileTensors(file, arena), arena, memory, shape, layers, embedding, head, progress, ct);
+        return new ModelWeights(new FileTensors(file, arena), arena, memory, shape, layers, embedding, head, progress, cancellationToken);
     }
 
     /// <summary>
@@ -140,11 +140,11 @@ public sealed partial class ModelWeights : IDisposable
     /// <param name="fileBytes">Bytes of the file, where the stream goes on behind it: it is read to its last byte, and no byte more. Null: up to the end of the stream may be read.</param>
     /// <param name="limits">Caps on the header; null means <see cref="GgufLimits.Untrusted"/>.</param>
     /// <param name="progress">Told after each tensor.</param>
-    /// <param name="ct">Looked at between pieces.</param>
+    /// <param name="cancellationToken">Looked at between pieces.</param>
     /// <exception cref="GgufFormatException">The bytes are no sound model, end early, or a slice's checksum does not match; the field or tensor is named.</exception>
     /// <exception cref="NotSupportedException">The model is not supported. Found before any tensor is read.</exception>
     public static ModelWeights Load(
-        Stream stream, out ModelIdentity identity, long? fileBytes = null, GgufLimits? limits = null, IProgress<LoadingProgress>? progress = null, CancellationToken ct = default)
+        Stream stream, out ModelIdentity identity, long? fileBytes = null, GgufLimits? limits = null, IProgress<LoadingProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(stream);
         limits ??= GgufLimits.Untrusted;
@@ -155,9 +155,9 @@ public sealed partial class ModelWeights : IDisposable
         LayerRange layers = slice?.Layers ?? new LayerRange(0, shape.LayerCount);
         bool embedding = slice?.HasEmbedding ?? true, head = slice?.HasHead ?? true;
         WeightsMemory memory = EstimateMemory(gguf.Header, shape, layers, embedding, head);
-        using var tensors = new StreamTensors(gguf, ct);
+        using var tensors = new StreamTensors(gguf, cancellationToken);
         identity = gguf.Identity();
-        return new ModelWeights(tensors, arena: null, memory, shape, layers, embedding, head, progress, ct);
+        return new ModelWeights(tensors, arena: null, memory, shape, layers, embedding, head, progress, cancellationToken);
     }
 
     /// <summary>Says what loading from a file would allocate, and checks all it would check, without reading a tensor.</summary>
@@ -217,13 +217,13 @@ public sealed partial class ModelWeights : IDisposable
     /// <summary>Weights of an absolute layer within <see cref="Layers"/>.</summary>
     internal LayerWeights Layer(int layer) => _layers[layer - Layers.Start];
 
-    private static ModelWeights Load(GgufFile file, LayerRange? layers, IProgress<LoadingProgress>? progress, CancellationToken ct)
+    private static ModelWeights Load(GgufFile file, LayerRange? layers, IProgress<LoadingProgress>? progress, CancellationToken cancellationToken)
     {
         ModelShape shape = ModelShapeReader.Read(file);
         GgufSlice? slice = GgufSlice.Read(file.Metadata);
         LayerRange range = layers ?? slice?.Layers ?? new LayerRange(0, shape.LayerCount);
         bool whole = layers is null && slice is not null;
-        return Load(file, shape, range, whole ? slice!.HasEmbedding : range.Start == 0, whole ? slice!.HasHead : range.End == shape.LayerCount, progress, ct);
+        return Load(file, shape, range, whole ? slice!.HasEmbedding : range.Start == 0, whole ? slice!.HasHead : range.End == shape.LayerCount, progress, cancellationToken);
     }
 
     private static long Checked(GgufFile file, TensorRequest request)
@@ -232,28 +232,28 @@ public sealed partial class ModelWeights : IDisposable
         return request.LoadedBytes(file);
     }
 
-    private LayerWeights LoadLayer(ITensorSource source, int layer, CancellationToken ct) => new()
+    private LayerWeights LoadLayer(ITensorSource source, int layer, CancellationToken cancellationToken) => new()
     {
         AttentionNorm = Vector(source, TensorRequests.AttentionNorm(Shape, layer)),
-        Query = Matrix(source, TensorRequests.Query(Shape, layer), ct),
-        Key = Matrix(source, TensorRequests.Key(Shape, layer), ct),
-        Value = Matrix(source, TensorRequests.Value(Shape, layer), ct),
+        Query = Matrix(source, TensorRequests.Query(Shape, layer), cancellationToken),
+        Key = Matrix(source, TensorRequests.Key(Shape, layer), cancellationToken),
+        Value = Matrix(source, TensorRequests.Value(Shape, layer), cancellationToken),
         QueryBias = Shape.HasQkvBias ? Vector(source, TensorRequests.QueryBias(Shape, layer)) : null,
         KeyBias = Shape.HasQkvBias ? Vector(source, TensorRequests.KeyBias(Shape, layer)) : null,
         ValueBias = Shape.HasQkvBias ? Vector(source, TensorRequests.ValueBias(Shape, layer)) : null,
         QueryNorm = Shape.HasQkNorm ? Vector(source, TensorRequests.QueryNorm(Shape, layer)) : null,
         KeyNorm = Shape.HasQkNorm ? Vector(source, TensorRequests.KeyNorm(Shape, layer)) : null,
-        AttentionOutput = Matrix(source, TensorRequests.AttentionOutput(Shape, layer), ct),
+        AttentionOutput = Matrix(source, TensorRequests.AttentionOutput(Shape, layer), cancellationToken),
         FeedForwardNorm = Vector(source, TensorRequests.FeedForwardNorm(Shape, layer)),
-        Gate = Matrix(source, TensorRequests.Gate(Shape, layer), ct),
-        Up = Matrix(source, TensorRequests.Up(Shape, layer), ct),
-        Down = Matrix(source, TensorRequests.Down(Shape, layer), ct),
+        Gate = Matrix(source, TensorRequests.Gate(Shape, layer), cancellationToken),
+        Up = Matrix(source, TensorRequests.Up(Shape, layer), cancellationToken),
+        Down = Matrix(source, TensorRequests.Down(Shape, layer), cancellationToken),
     };
 
-    private WeightMatrix Matrix(ITensorSource source, TensorRequest request, CancellationToken ct)
+    private WeightMatrix Matrix(ITensorSource source, TensorRequest request, CancellationToken cancellationToken)
     {
-        ct.ThrowIfCancellationRequested();
-        WeightMatrix matrix = source.Matrix(request, ct);
+        cancellationToken.ThrowIfCancellationRequested();
+        WeightMatrix matrix = source.Matrix(request, cancellationToken);
         _owned.Add(matrix);
         Count(matrix.Bytes);
         return matrix;

@@ -1,3 +1,4 @@
+using System.Reflection;
 using E2LLM.Extensions.AI;
 using E2LLM.Tests.Support;
 
@@ -39,4 +40,16 @@ public sealed class PublicApiTests
         Findings.AssertNone(any.Assembly.GetExportedTypes()
             .Where(type => type is { IsClass: true, IsSealed: false } && !typeof(Delegate).IsAssignableFrom(type))
             .Select(type => $"{type.FullName} can be inherited, and {file} would promise it"));
+
+    [Theory]
+    [MemberData(nameof(Packages))]
+    public void PublicMethods_ThatCanBeCancelled_TakeTheTokenLastAndUnderOneName(string file, Type any) =>
+        Findings.AssertNone(
+            from type in any.Assembly.GetExportedTypes()
+            from method in type.GetMethods(BindingFlags.Public | BindingFlags.Instance | BindingFlags.Static | BindingFlags.DeclaredOnly)
+            where method.Name is not ("BeginInvoke" or "EndInvoke")
+            from parameter in method.GetParameters()
+            where parameter.ParameterType == typeof(CancellationToken)
+            where parameter.Name != "cancellationToken" || parameter.Position != method.GetParameters().Length - 1
+            select $"{file}: {type.FullName}.{method.Name} has {parameter.Name}");
 }

@@ -36,6 +36,19 @@ public sealed partial class ToolHelpTests
     }
 
     [Fact]
+    public async Task Help_OfPlan_ShowsDescriptionsThatCanBePlanned()
+    {
+        string help = (await ToolRun.Of("plan", "--help")).Out;
+        Match descriptions = Descriptions().Match(help);
+        Assert.True(descriptions.Success, help);
+        using var folder = new TemporaryFolder();
+        await File.WriteAllTextAsync(folder.In("C.json"), descriptions.Groups["cluster"].Value);
+        await File.WriteAllTextAsync(folder.In("W.json"), descriptions.Groups["workload"].Value);
+        ToolRun run = await ToolRun.Of("plan", "--cluster", folder.In("C.json"), "--model", ToolRun.Q8Model, "--workload", folder.In("W.json"));
+        Assert.True(run.ExitCode == 0, run.Error);
+    }
+
+    [Fact]
     public async Task Progress_NoTerminal_IsSilent()
     {
         ToolRun run = await ToolRun.Of("perplexity", "--model", ToolRun.Q8Model, "--file", Repository.PathOf("LICENSE"), "--window", "64");
@@ -66,6 +79,9 @@ public sealed partial class ToolHelpTests
         Assert.All(states, state => Assert.True(state.Length < 40));
         Assert.DoesNotContain('\n', error.ToString());
     }
+
+    [GeneratedRegex(@"^  C\.json: (?<cluster>.*?)^  W\.json: (?<workload>.*)", RegexOptions.Multiline | RegexOptions.Singleline)]
+    private static partial Regex Descriptions();
 
     [GeneratedRegex(@"^  e2llm (?<call>[^\[\n]*?)(?: {2,}.*| \|.*)?$", RegexOptions.Multiline)]
     private static partial Regex Example();

@@ -81,7 +81,7 @@ public sealed class ModelWeightsPathTests
     {
         Assert.Throws<ArgumentOutOfRangeException>(() => ModelWeights.Load(Path, new LayerRange(0, 7)));
         Assert.Throws<FileNotFoundException>(() => ModelWeights.Load("no/such.gguf".Replace('/', '-')));
-        Assert.Throws<OperationCanceledException>(() => ModelWeights.Load(Path, ct: new CancellationToken(canceled: true)));
+        Assert.Throws<OperationCanceledException>(() => ModelWeights.Load(Path, cancellationToken: new CancellationToken(canceled: true)));
     }
 
     [Fact]

@@ -73,7 +73,7 @@ public sealed class ModelWeightsTests
         using GgufFile file = GgufFile.Open(TestModel.OwnModel("q8_0"));
         ModelShape shape = ModelShapeReader.Read(file);
         Assert.Throws<OperationCanceledException>(
-            () => ModelWeights.Load(file, shape, new LayerRange(0, 6), embedding: true, head: true, ct: new CancellationToken(canceled: true)));
+            () => ModelWeights.Load(file, shape, new LayerRange(0, 6), embedding: true, head: true, cancellationToken: new CancellationToken(canceled: true)));
     }
 
     [Fact]
