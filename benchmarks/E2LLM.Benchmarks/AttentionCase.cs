@@ -9,35 +9,35 @@ internal sealed unsafe class AttentionCase : IDisposable
 {
     public static readonly ModelShape[] Shapes = [Shape("22 layers, 32 / 4 heads of 64", 22, 32, 4, 64), Shape("28 layers, 16 / 8 heads of 128", 28, 16, 8, 128)];
 
-    private readonly ModelShape shape;
-    private readonly KvCacheLayout layout;
-    private readonly KvCachePool cachePool;
-    private readonly KvCache cache;
-    private readonly BatchPiece piece = new(1);
-    private readonly ActivationBuffer output;
-    private readonly float* queries;
+    private readonly ModelShape _shape;
+    private readonly KvCacheLayout _layout;
+    private readonly KvCachePool _cachePool;
+    private readonly KvCache _cache;
+    private readonly BatchPiece _piece = new(1);
+    private readonly ActivationBuffer _output;
+    private readonly float* _queries;
 
     public AttentionCase(ModelShape shape, KvElementType type, int depth)
     {
-        this.shape = shape;
-        layout = Layout(shape, type);
-        cachePool = new KvCachePool(layout, (depth / layout.BlockTokenCount) + 1);
-        cache = cachePool.CreateSequence();
-        cache.Reserve(depth);
-        byte[] some = Stored(layout, depth);
+        _shape = shape;
+        _layout = Layout(shape, type);
+        _cachePool = new KvCachePool(_layout, (depth / _layout.BlockTokenCount) + 1);
+        _cache = _cachePool.CreateSequence();
+        _cache.Reserve(depth);
+        byte[] some = Stored(_layout, depth);
         for (int layer = 0; layer < shape.LayerCount; layer++)
         {
-            cache.WriteKeys(layer, 0, depth, some);
-            cache.WriteValues(layer, 0, depth, some);
+            _cache.WriteKeys(layer, 0, depth, some);
+            _cache.WriteValues(layer, 0, depth, some);
         }
 
-        cache.Extend(depth - 1);
-        piece.Add(cache, depth - 1, 1);
-        output = new ActivationBuffer(1, shape.QueryWidth, []);
-        queries = (float*)NativeMemory.AlignedAlloc((nuint)shape.QueryWidth * sizeof(float), 64);
+        _cache.Extend(depth - 1);
+        _piece.Add(_cache, depth - 1, 1);
+        _output = new ActivationBuffer(1, shape.QueryWidth, []);
+        _queries = (float*)NativeMemory.AlignedAlloc((nuint)shape.QueryWidth * sizeof(float), 64);
         for (int i = 0; i < shape.QueryWidth; i++)
         {
-            queries[i] = ((i * 37 % 101) - 50) / 500f;
+            _queries[i] = ((i * 37 % 101) - 50) / 500f;
         }
     }
 
@@ -47,23 +47,23 @@ internal sealed unsafe class AttentionCase : IDisposable
     /// <summary>Operations of the scores and of the weighted sums; the exponentials are not counted.</summary>
     public static double Operations(ModelShape shape, int depth) => 4.0 * depth * shape.QueryWidth * shape.LayerCount;
 
-    public AttentionWork Work(WorkerPool pool) => new(pool, shape, layout);
+    public AttentionWork Work(WorkerPool pool) => new(pool, _shape, _layout);
 
     /// <summary>The token's attention in every layer.</summary>
     public void Run(AttentionWork work)
     {
-        for (int layer = 0; layer < shape.LayerCount; layer++)
+        for (int layer = 0; layer < _shape.LayerCount; layer++)
         {
-            work.Run(piece, layer, queries, output);
+            work.Run(_piece, layer, _queries, _output);
         }
     }
 
     public void Dispose()
     {
-        NativeMemory.AlignedFree(queries);
-        output.Dispose();
-        cache.Dispose();
-        cachePool.Dispose();
+        NativeMemory.AlignedFree(_queries);
+        _output.Dispose();
+        _cache.Dispose();
+        _cachePool.Dispose();
     }
 
     private static KvCacheLayout Layout(ModelShape shape, KvElementType type) => new(new LayerRange(0, shape.LayerCount), shape.KvHeadCount, shape.HeadDim, type);

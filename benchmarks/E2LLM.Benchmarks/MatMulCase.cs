@@ -9,17 +9,17 @@ internal sealed unsafe class MatMulCase : IDisposable
     public const int ManyTokens = 256;
     private const long StreamBytes = 192L << 20;
 
-    private readonly TensorType type;
-    private readonly int copies;
-    private readonly ProductData data;
+    private readonly TensorType _type;
+    private readonly int _copies;
+    private readonly ProductData _data;
 
     /// <param name="type">Of the weights.</param>
     /// <param name="streams">Whether <see cref="Stream"/> is wanted; else there is one matrix only.</param>
     public MatMulCase(TensorType type, bool streams = true)
     {
-        this.type = type;
-        copies = streams ? CopyCount(type) : 1;
-        data = new ProductData(type, Size, Size, ManyTokens, copies);
+        _type = type;
+        _copies = streams ? CopyCount(type) : 1;
+        _data = new ProductData(type, Size, Size, ManyTokens, _copies);
     }
 
     /// <summary>Operations of one product: a multiplication and an addition for each weight and token.</summary>
@@ -31,16 +31,16 @@ internal sealed unsafe class MatMulCase : IDisposable
     /// <summary>Matrices that <see cref="Stream"/> goes through.</summary>
     public static int CopyCount(TensorType type) => (int)(StreamBytes / MatrixBytes(type));
 
-    public void MultiplyMany() => PackedMatrix.Multiply(type, data.Weights, Size, Size, 0, Size, data.X, ManyTokens, data.Y, Size);
+    public void MultiplyMany() => PackedMatrix.Multiply(_type, _data.Weights, Size, Size, 0, Size, _data.X, ManyTokens, _data.Y, Size);
 
     /// <summary>Multiplies every copy with the same few tokens.</summary>
     public void Stream(int tokens)
     {
-        for (int copy = 0; copy < copies; copy++)
+        for (int copy = 0; copy < _copies; copy++)
         {
-            PackedMatrix.Multiply(type, data.Weights + (copy * data.Bytes), Size, Size, 0, Size, data.X, tokens, data.Y, Size);
+            PackedMatrix.Multiply(_type, _data.Weights + (copy * _data.Bytes), Size, Size, 0, Size, _data.X, tokens, _data.Y, Size);
         }
     }
 
-    public void Dispose() => data.Dispose();
+    public void Dispose() => _data.Dispose();
 }

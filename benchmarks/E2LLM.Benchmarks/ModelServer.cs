@@ -15,19 +15,19 @@ namespace E2LLM.Benchmarks;
 internal sealed class ModelServer : IDisposable
 {
     private const int PieceTokens = 512;
-    private readonly GgufFile file;
-    private readonly ModelShape shape;
-    private readonly ModelWeights weights;
-    private readonly double loadSeconds;
-    private LayerRangeExecutor? executor;
+    private readonly GgufFile _file;
+    private readonly ModelShape _shape;
+    private readonly ModelWeights _weights;
+    private readonly double _loadSeconds;
+    private LayerRangeExecutor? _executor;
 
     private ModelServer(string path)
     {
         long start = Stopwatch.GetTimestamp();
-        file = GgufFile.Open(path);
-        shape = ModelShapeReader.Read(file);
-        weights = ModelWeights.Load(file, shape, new LayerRange(0, shape.LayerCount), embedding: true, head: true);
-        loadSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
+        _file = GgufFile.Open(path);
+        _shape = ModelShapeReader.Read(_file);
+        _weights = ModelWeights.Load(_file, _shape, new LayerRange(0, _shape.LayerCount), embedding: true, head: true);
+        _loadSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
     }
 
     public static void Run(string path, TextReader questions, TextWriter answers)
@@ -51,9 +51,9 @@ internal sealed class ModelServer : IDisposable
 
     public void Dispose()
     {
-        executor?.Dispose();
-        weights.Dispose();
-        file.Dispose();
+        _executor?.Dispose();
+        _weights.Dispose();
+        _file.Dispose();
     }
 
     private static string Calibrate(int threads) => JsonSerializer.Serialize(new
@@ -68,27 +68,27 @@ internal sealed class ModelServer : IDisposable
 
     private string About() => JsonSerializer.Serialize(new
     {
-        loadSeconds,
-        fileBytes = file.FileBytes,
-        weightBytes = weights.Memory.TotalBytes,
+        _loadSeconds,
+        fileBytes = _file.FileBytes,
+        weightBytes = _weights.Memory.TotalBytes,
         residentBytes = Environment.WorkingSet,
-        bytesPerToken = weights.Memory.LayerBytes + weights.Memory.HeadBytes + (shape.TiedHead ? weights.Memory.EmbeddingBytes : 0),
-        kvBytesPerToken = new KvCacheLayout(new LayerRange(0, shape.LayerCount), shape.KvHeadCount, shape.HeadDim, KvElementType.F16).BlockBytes / KvCacheLayout.DefaultBlockTokenCount,
+        bytesPerToken = _weights.Memory.LayerBytes + _weights.Memory.HeadBytes + (_shape.TiedHead ? _weights.Memory.EmbeddingBytes : 0),
+        kvBytesPerToken = new KvCacheLayout(new LayerRange(0, _shape.LayerCount), _shape.KvHeadCount, _shape.HeadDim, KvElementType.F16).BlockBytes / KvCacheLayout.DefaultBlockTokenCount,
         multiplicationsPerToken = 2.0 * Multiplications(),
     });
 
-    private double Multiplications() => (shape.LayerCount * (((double)shape.HiddenSize * ((2 * shape.QueryWidth) + (2 * shape.KvWidth))) + (3.0 * shape.HiddenSize * shape.FeedForwardSize)));
+    private double Multiplications() => (_shape.LayerCount * (((double)_shape.HiddenSize * ((2 * _shape.QueryWidth) + (2 * _shape.KvWidth))) + (3.0 * _shape.HiddenSize * _shape.FeedForwardSize)));
 
     private double Prefill(int threads, int tokens)
     {
         LayerRangeExecutor runner = Executor(threads, tokens, 1);
         using KvCache sequence = runner.CreateSequence();
-        float[] hidden = new float[tokens * shape.HiddenSize], logits = new float[shape.VocabularySize];
+        float[] hidden = new float[tokens * _shape.HiddenSize], logits = new float[_shape.VocabularySize];
         int[] ids = Ids(tokens);
         long start = Stopwatch.GetTimestamp();
         runner.Embed(ids, hidden);
         runner.Forward([new SequenceSlice(sequence, tokens)], hidden);
-        runner.ComputeLogits(hidden.AsSpan((tokens - 1) * shape.HiddenSize), logits);
+        runner.ComputeLogits(hidden.AsSpan((tokens - 1) * _shape.HiddenSize), logits);
         return tokens / Stopwatch.GetElapsedTime(start).TotalSeconds;
     }
 
@@ -96,7 +96,7 @@ internal sealed class ModelServer : IDisposable
     {
         LayerRangeExecutor runner = Executor(threads, depth + steps + 1, count);
         KvCache[] sequences = [.. Enumerable.Range(0, count).Select(_ => runner.CreateSequence())];
-        float[] hidden = new float[count * shape.HiddenSize], logits = new float[count * shape.VocabularySize];
+        float[] hidden = new float[count * _shape.HiddenSize], logits = new float[count * _shape.VocabularySize];
         SequenceSlice[] step = [.. sequences.Select(sequence => new SequenceSlice(sequence, 1))];
         int[] ids = Ids(steps + 1);
         foreach (KvCache sequence in sequences)
@@ -151,15 +151,15 @@ internal sealed class ModelServer : IDisposable
     private LayerRangeExecutor Executor(int threads, int tokens, int sequences)
     {
         int blocks = sequences * (((tokens - 1) / KvCacheLayout.DefaultBlockTokenCount) + 1);
-        if (executor is null || executor.ThreadCount != threads || executor.KvPool.BlockCount < blocks)
+        if (_executor is null || _executor.ThreadCount != threads || _executor.KvPool.BlockCount < blocks)
         {
-            executor?.Dispose();
-            executor = new LayerRangeExecutor(
-                weights, new ExecutorOptions { ThreadCount = threads, KvElementType = KvElementType.F16, MaxBatchTokenCount = PieceTokens, KvBlockCount = Math.Max(blocks, 34) });
+            _executor?.Dispose();
+            _executor = new LayerRangeExecutor(
+                _weights, new ExecutorOptions { ThreadCount = threads, KvElementType = KvElementType.F16, MaxBatchTokenCount = PieceTokens, KvBlockCount = Math.Max(blocks, 34) });
         }
 
-        return executor;
+        return _executor;
     }
 
-    private int[] Ids(int count) => [.. Enumerable.Range(0, count).Select(i => ((i * 7919) + 13) % shape.VocabularySize)];
+    private int[] Ids(int count) => [.. Enumerable.Range(0, count).Select(i => ((i * 7919) + 13) % _shape.VocabularySize)];
 }

@@ -7,7 +7,7 @@ namespace E2LLM.Benchmarks;
 /// <summary>A product of one type to be timed: some packed matrices alike, activations in every form, and room for the outputs. Owns its memory.</summary>
 internal sealed unsafe class ProductData : IDisposable
 {
-    private readonly List<nint> memory = [];
+    private readonly List<nint> _memory = [];
 
     public ProductData(TensorType type, int rows, int columns, int tokens, int copies = 1)
     {
@@ -56,12 +56,12 @@ internal sealed unsafe class ProductData : IDisposable
 
     public void Dispose()
     {
-        foreach (nint block in memory)
+        foreach (nint block in _memory)
         {
             NativeMemory.AlignedFree((void*)block);
         }
 
-        memory.Clear();
+        _memory.Clear();
     }
 
     /// <summary>Random quants, with factors of ordinary size.</summary>
@@ -104,7 +104,7 @@ internal sealed unsafe class ProductData : IDisposable
     private byte* Allocate(long bytes)
     {
         void* block = NativeMemory.AlignedAlloc((nuint)bytes, 64);
-        memory.Add((nint)block);
+        _memory.Add((nint)block);
         return (byte*)block;
     }
 }

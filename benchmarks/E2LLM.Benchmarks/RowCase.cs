@@ -11,27 +11,27 @@ internal sealed unsafe class RowCase : IDisposable
     private const int Heads = 32;
     private const int HeadDim = Width / Heads;
 
-    private readonly float* x = Floats(), y = Floats(), z = Floats();
+    private readonly float* _x = Floats(), _y = Floats(), _z = Floats();
 
     // A real angle: a rotation that stretches would end at infinity.
-    private readonly float* cosines = Floats(_ => 0.6f), sines = Floats(_ => 0.8f);
-    private readonly float* quants = Floats(), scales = Floats(), sums = Floats();
+    private readonly float* _cosines = Floats(_ => 0.6f), _sines = Floats(_ => 0.8f);
+    private readonly float* _quants = Floats(), _scales = Floats(), _sums = Floats();
 
     public RowCase() => Operations =
     [
         // The row is read twice.
-        new("RMS norm", 12, 4, () => RmsNorm.Run(x, z, Width, 1e-5f, y)),
+        new("RMS norm", 12, 4, () => RmsNorm.Run(_x, _z, Width, 1e-5f, _y)),
 
         // Twenty for the exponential, two additions, a product and a quotient.
-        new("SwiGLU", 8, 24, () => SwiGlu.Run(y, x, Width)),
-        new("add", 8, 1, () => AddTo.Run(x, Width, y)),
+        new("SwiGLU", 8, 24, () => SwiGlu.Run(_y, _x, Width)),
+        new("add", 8, 1, () => AddTo.Run(_x, Width, _y)),
 
         // Every head reads all angles.
         new("rotate 32 heads of 64", 8, 3, Rotate),
 
         // Magnitude, maximum, product, rounding.
-        new("quantise, blocks of 32", 4, 4, () => QuantizeActivations.Run(x, Width, (sbyte*)quants, scales, (int*)sums)),
-        new("quantise, blocks of 256", 4, 4, () => QuantizeActivations256.Run(x, Width, (sbyte*)quants, scales, (short*)sums)),
+        new("quantise, blocks of 32", 4, 4, () => QuantizeActivations.Run(_x, Width, (sbyte*)_quants, _scales, (int*)_sums)),
+        new("quantise, blocks of 256", 4, 4, () => QuantizeActivations256.Run(_x, Width, (sbyte*)_quants, _scales, (short*)_sums)),
     ];
 
     /// <summary>The operations. Some work in place, so that their numbers fade or grow: none of them is slower for it.</summary>
@@ -39,7 +39,7 @@ internal sealed unsafe class RowCase : IDisposable
 
     public void Dispose()
     {
-        foreach (nint memory in new[] { (nint)x, (nint)y, (nint)z, (nint)cosines, (nint)sines, (nint)quants, (nint)scales, (nint)sums })
+        foreach (nint memory in new[] { (nint)_x, (nint)_y, (nint)_z, (nint)_cosines, (nint)_sines, (nint)_quants, (nint)_scales, (nint)_sums })
         {
             NativeMemory.AlignedFree((void*)memory);
         }
@@ -60,7 +60,7 @@ internal sealed unsafe class RowCase : IDisposable
     {
         for (int head = 0; head < Heads; head++)
         {
-            Rope.RotateInterleaved(y + (head * HeadDim), cosines, sines, HeadDim / 2);
+            Rope.RotateInterleaved(_y + (head * HeadDim), _cosines, _sines, HeadDim / 2);
         }
     }
 }

@@ -10,45 +10,45 @@ namespace E2LLM.Planning.Report;
 internal sealed class HelixCover
 {
     private const int MaxStates = 12_000_000;
-    private readonly HelixInstance instance;
-    private readonly int[] total;
-    private readonly double[][] rates;
-    private readonly HashSet<(UInt128 Active, long Left, int Layer)> seen = [];
-    private double flow;
-    private double[] worth = [];
-    private TimeSpan limit;
-    private Stopwatch watch = new();
+    private readonly HelixInstance _instance;
+    private readonly int[] _total;
+    private readonly double[][] _rates;
+    private readonly HashSet<(UInt128 Active, long Left, int Layer)> _seen = [];
+    private double _flow;
+    private double[] _worth = [];
+    private TimeSpan _limit;
+    private Stopwatch _watch = new();
 
     public HelixCover(HelixInstance instance)
     {
-        this.instance = instance;
+        _instance = instance;
         IGrouping<string, int>[] types = [.. Enumerable.Range(0, instance.Types.Count).GroupBy(node => instance.Types[node])];
-        total = Array.ConvertAll(types, type => type.Count());
-        rates = Array.ConvertAll(types, type => instance.Rates[type.First()]);
+        _total = Array.ConvertAll(types, type => type.Count());
+        _rates = Array.ConvertAll(types, type => instance.Rates[type.First()]);
     }
 
     /// <summary>States looked at by the last question.</summary>
-    public int StateCount => seen.Count;
+    public int StateCount => _seen.Count;
 
     /// <summary>True: some cover has the flow (which need not make it a placement); false: no placement has it; null: not settled in the time.</summary>
     public bool? Has(double wanted, TimeSpan time)
     {
-        (flow, limit, watch) = (wanted, time, Stopwatch.StartNew());
-        seen.Clear();
-        worth = Array.ConvertAll(rates, type => Enumerable.Range(1, type.Length - 1).Max(k => k * Math.Min(type[k], flow)));
-        return Place(0, [], [.. total], 0, 0);
+        (_flow, _limit, _watch) = (wanted, time, Stopwatch.StartNew());
+        _seen.Clear();
+        _worth = Array.ConvertAll(_rates, type => Enumerable.Range(1, type.Length - 1).Max(k => k * Math.Min(type[k], _flow)));
+        return Place(0, [], [.. _total], 0, 0);
     }
 
     // active: (layers left, type, layers) of nodes that hold this layer; from: the first option that may still be added at it.
     private bool? Place(int layer, List<(int Left, int Type, int Layers)> active, int[] left, int from, int placed)
     {
-        double sum = active.Sum(item => rates[item.Type][item.Layers]);
-        if (sum >= flow)
+        double sum = active.Sum(item => _rates[item.Type][item.Layers]);
+        if (sum >= _flow)
         {
             // Every node placed here must be needed here.
             for (int i = active.Count - placed; i < active.Count; i++)
             {
-                if (sum - rates[active[i].Type][active[i].Layers] >= flow)
+                if (sum - _rates[active[i].Type][active[i].Layers] >= _flow)
                 {
                     return false;
                 }
@@ -56,46 +56,46 @@ internal sealed class HelixCover
 
             int step = active.Min(item => item.Left);
             layer += step;
-            if (layer >= instance.Layers)
+            if (layer >= _instance.Layers)
             {
                 return true;
             }
 
             active = [.. active.Where(item => item.Left > step).Select(item => (item.Left - step, item.Type, item.Layers)).Order()];
-            if (!seen.Add(Key(active, left, layer)))
+            if (!_seen.Add(Key(active, left, layer)))
             {
                 return false;
             }
 
             (from, placed) = (0, 0);
-            sum = active.Sum(item => rates[item.Type][item.Layers]);
+            sum = active.Sum(item => _rates[item.Type][item.Layers]);
         }
 
-        double reach = active.Sum(item => item.Left * Math.Min(rates[item.Type][item.Layers], flow));
+        double reach = active.Sum(item => item.Left * Math.Min(_rates[item.Type][item.Layers], _flow));
         for (int t = 0; t < left.Length; t++)
         {
-            reach += left[t] * worth[t];
+            reach += left[t] * _worth[t];
         }
 
-        if (reach < flow * (instance.Layers - layer))
+        if (reach < _flow * (_instance.Layers - layer))
         {
             return false;
         }
 
-        if (seen.Count > MaxStates || watch.Elapsed > limit)
+        if (_seen.Count > MaxStates || _watch.Elapsed > _limit)
         {
             return null;
         }
 
-        if (sum >= flow)
+        if (sum >= _flow)
         {
             return Place(layer, active, left, 0, 0);
         }
 
         int option = 0;
-        for (int t = 0; t < rates.Length; t++)
+        for (int t = 0; t < _rates.Length; t++)
         {
-            for (int k = rates[t].Length - 1; k >= 1; k--, option++)
+            for (int k = _rates[t].Length - 1; k >= 1; k--, option++)
             {
                 if (option < from || left[t] == 0)
                 {

@@ -13,22 +13,22 @@ namespace E2LLM.Samples.ChatInAspNetCore;
 /// </summary>
 internal sealed class LocalCluster(string modelPath) : IAsyncDisposable
 {
-    private readonly CancellationTokenSource stop = new();
-    private readonly List<Device> devices = [];
+    private readonly CancellationTokenSource _stop = new();
+    private readonly List<Device> _devices = [];
 
     /// <summary>The plan that runs; null before the start.</summary>
     public DeploymentPlan? Plan { get; private set; }
 
     /// <summary>KV blocks of a device: held by sequences, and all. Null for a device that is not here.</summary>
     public (int Used, int All)? KvBlocks(string device) =>
-        devices.Find(found => found.Host.Name == device) is { } here ? (here.Host.UsedKvBlockCount, here.Executor.KvPool.BlockCount) : null;
+        _devices.Find(found => found.Host.Name == device) is { } here ? (here.Host.UsedKvBlockCount, here.Executor.KvPool.BlockCount) : null;
 
     public async Task<Dispatcher> StartAsync(ModelIdentity model, ILoggerFactory loggers, CancellationToken ct)
     {
         DeploymentPlan plan = TwoByTwo(model.Shape);
         foreach (StagePlan stage in plan.Replicas.SelectMany(replica => replica.Stages))
         {
-            devices.Add(Device.Load(modelPath, stage, model, stop.Token, ct));
+            _devices.Add(Device.Load(modelPath, stage, model, _stop.Token, ct));
         }
 
         Plan = plan;
@@ -37,13 +37,13 @@ internal sealed class LocalCluster(string modelPath) : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        await stop.CancelAsync();
-        foreach (Device device in devices)
+        await _stop.CancelAsync();
+        foreach (Device device in _devices)
         {
             await device.DisposeAsync();
         }
 
-        stop.Dispose();
+        _stop.Dispose();
     }
 
     private static DeploymentPlan TwoByTwo(ModelShape shape)

@@ -22,21 +22,21 @@ internal static class TelemetryExport
     /// <summary>Alive as long as the host, so that nothing is measured before and the rest is sent at the end.</summary>
     private sealed class Providers : IHostedService
     {
-        private MeterProvider? metrics;
-        private TracerProvider? traces;
+        private MeterProvider? _metrics;
+        private TracerProvider? _traces;
 
         public Task StartAsync(CancellationToken cancellationToken)
         {
             // ASP.NET Core's own requests are the parents of ours: without them the sampler would drop ours, too.
-            metrics = Sdk.CreateMeterProviderBuilder().AddMeter(Telemetry.SourceName).AddOtlpExporter().Build();
-            traces = Sdk.CreateTracerProviderBuilder().AddSource("Microsoft.AspNetCore", Telemetry.SourceName).AddOtlpExporter().Build();
+            _metrics = Sdk.CreateMeterProviderBuilder().AddMeter(Telemetry.SourceName).AddOtlpExporter().Build();
+            _traces = Sdk.CreateTracerProviderBuilder().AddSource("Microsoft.AspNetCore", Telemetry.SourceName).AddOtlpExporter().Build();
             return Task.CompletedTask;
         }
 
         public Task StopAsync(CancellationToken cancellationToken)
         {
-            metrics?.Dispose();
-            traces?.Dispose();
+            _metrics?.Dispose();
+            _traces?.Dispose();
             return Task.CompletedTask;
         }
     }

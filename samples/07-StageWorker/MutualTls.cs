@@ -12,10 +12,10 @@ internal sealed class MutualTls : IDisposable
     /// <summary>A peer that connects and then says nothing holds a connection this long at most.</summary>
     private static readonly TimeSpan HandshakeLimit = TimeSpan.FromSeconds(10);
 
-    private readonly X509Certificate2 own;
-    private readonly X509Certificate2 authority;
+    private readonly X509Certificate2 _own;
+    private readonly X509Certificate2 _authority;
 
-    public MutualTls(X509Certificate2 own, X509Certificate2 authority) => (this.own, this.authority) = (own, authority);
+    public MutualTls(X509Certificate2 own, X509Certificate2 authority) => (_own, _authority) = (own, authority);
 
     public static MutualTls Load(string certificatePath, string keyPath, string authorityPath)
     {
@@ -31,7 +31,7 @@ internal sealed class MutualTls : IDisposable
     {
         var secure = new SslStream(stream, leaveInnerStreamOpen: false);
         return await WithinLimitAsync(secure, limited => secure.AuthenticateAsClientAsync(
-            new SslClientAuthenticationOptions { TargetHost = device, ClientCertificates = [own], CertificateChainPolicy = OurAuthority() }, limited), ct);
+            new SslClientAuthenticationOptions { TargetHost = device, ClientCertificates = [_own], CertificateChainPolicy = OurAuthority() }, limited), ct);
     }
 
     /// <summary>Makes a connection that somebody opened to us safe. Owns the stream, also when this fails.</summary>
@@ -39,13 +39,13 @@ internal sealed class MutualTls : IDisposable
     {
         var secure = new SslStream(stream, leaveInnerStreamOpen: false);
         return await WithinLimitAsync(secure, limited => secure.AuthenticateAsServerAsync(
-            new SslServerAuthenticationOptions { ServerCertificate = own, ClientCertificateRequired = true, CertificateChainPolicy = OurAuthority() }, limited), ct);
+            new SslServerAuthenticationOptions { ServerCertificate = _own, ClientCertificateRequired = true, CertificateChainPolicy = OurAuthority() }, limited), ct);
     }
 
     public void Dispose()
     {
-        own.Dispose();
-        authority.Dispose();
+        _own.Dispose();
+        _authority.Dispose();
     }
 
     private static async Task<Stream> WithinLimitAsync(SslStream secure, Func<CancellationToken, Task> handshake, CancellationToken ct)
@@ -67,6 +67,6 @@ internal sealed class MutualTls : IDisposable
     // A private authority publishes no revocation list: to lock a device out, change the authority.
     private X509ChainPolicy OurAuthority() => new()
     {
-        TrustMode = X509ChainTrustMode.CustomRootTrust, CustomTrustStore = { authority }, RevocationMode = X509RevocationMode.NoCheck,
+        TrustMode = X509ChainTrustMode.CustomRootTrust, CustomTrustStore = { _authority }, RevocationMode = X509RevocationMode.NoCheck,
     };
 }

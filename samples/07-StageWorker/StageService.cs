@@ -15,7 +15,7 @@ namespace E2LLM.Samples.StageWorker;
 /// <summary>Loads this device's layers and serves them until the host stops.</summary>
 internal sealed partial class StageService(IOptions<StageSettings> options, IHostApplicationLifetime lifetime, ILogger<StageService> logger, ILoggerFactory loggers) : BackgroundService
 {
-    private readonly StageSettings settings = options.Value;
+    private readonly StageSettings _settings = options.Value;
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
@@ -31,7 +31,7 @@ internal sealed partial class StageService(IOptions<StageSettings> options, IHos
         catch (Exception failure)
 #pragma warning restore CA1031
         {
-            Failed(failure, settings.Name);
+            Failed(failure, _settings.Name);
             Environment.ExitCode = 1;
             lifetime.StopApplication();
         }
@@ -39,22 +39,22 @@ internal sealed partial class StageService(IOptions<StageSettings> options, IHos
 
     private async Task ServeAsync(CancellationToken ct)
     {
-        StagePlan stage = DeploymentPlan.Load(settings.Plan)
-            .Replicas.SelectMany(replica => replica.Stages).FirstOrDefault(stage => stage.Device == settings.Name)
-            ?? throw new InvalidOperationException($"The plan {settings.Plan} has no stage on '{settings.Name}'.");
-        using MutualTls tls = MutualTls.Load(settings.Certificate, settings.Key, settings.Authority);
-        using ModelWeights weights = ModelWeights.Load(settings.Model, stage.Layers, out ModelIdentity identity, cancellationToken: ct);
-        using var executor = new LayerRangeExecutor(weights, new ExecutorOptions { KvBudgetBytes = settings.KvBytes > 0 ? settings.KvBytes : null });
+        StagePlan stage = DeploymentPlan.Load(_settings.Plan)
+            .Replicas.SelectMany(replica => replica.Stages).FirstOrDefault(stage => stage.Device == _settings.Name)
+            ?? throw new InvalidOperationException($"The plan {_settings.Plan} has no stage on '{_settings.Name}'.");
+        using MutualTls tls = MutualTls.Load(_settings.Certificate, _settings.Key, _settings.Authority);
+        using ModelWeights weights = ModelWeights.Load(_settings.Model, stage.Layers, out ModelIdentity identity, cancellationToken: ct);
+        using var executor = new LayerRangeExecutor(weights, new ExecutorOptions { KvBudgetBytes = _settings.KvBytes > 0 ? _settings.KvBytes : null });
         await using var host = new StageHost(executor, identity, new StageHostOptions
         {
-            Name = settings.Name,
+            Name = _settings.Name,
             Connect = (peer, cancel) => ConnectAsync(tls, peer, cancel),
             LoggerFactory = loggers,
         });
 
-        using var listener = new TcpListener(IPEndPoint.Parse(settings.Listen));
+        using var listener = new TcpListener(IPEndPoint.Parse(_settings.Listen));
         listener.Start();
-        Ready(settings.Name, stage.Layers.ToString(), weights.Memory.TotalBytes / 1_000_000, listener.LocalEndpoint.ToString()!);
+        Ready(_settings.Name, stage.Layers.ToString(), weights.Memory.TotalBytes / 1_000_000, listener.LocalEndpoint.ToString()!);
         var connections = new ConcurrentDictionary<Task, byte>();
         try
         {
@@ -94,7 +94,7 @@ internal sealed partial class StageService(IOptions<StageSettings> options, IHos
 
     private async ValueTask<Stream> ConnectAsync(MutualTls tls, string peer, CancellationToken ct)
     {
-        string text = settings.Peers.GetValueOrDefault(peer) ?? throw new IOException($"No address for device '{peer}': set Stage:Peers:{peer}.");
+        string text = _settings.Peers.GetValueOrDefault(peer) ?? throw new IOException($"No address for device '{peer}': set Stage:Peers:{peer}.");
         return PeerAddress.TryParse(text, out PeerAddress address)
             ? await tls.ConnectAsync(await address.ConnectAsync(ct), peer, ct)
             : throw new IOException($"The address of device '{peer}' is '{text}', not HOST:PORT.");

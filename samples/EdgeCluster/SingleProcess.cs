@@ -5,11 +5,11 @@ namespace E2LLM.Samples.EdgeCluster;
 /// <summary>The whole model in this one process: what every token of the cluster is compared with.</summary>
 internal sealed class SingleProcess : IDisposable
 {
-    private readonly TextGenerator generator;
+    private readonly TextGenerator _generator;
 
-    private SingleProcess(TextGenerator generator) => this.generator = generator;
+    private SingleProcess(TextGenerator generator) => _generator = generator;
 
-    public ITokenizer Tokenizer => generator.Tokenizer;
+    public ITokenizer Tokenizer => _generator.Tokenizer;
 
     public static SingleProcess Load(string modelPath) => new(TextGenerator.Load(modelPath));
 
@@ -21,7 +21,7 @@ internal sealed class SingleProcess : IDisposable
         {
             var options = new GenerationOptions { MaxTokenCount = result.Request.MaxTokens, Sampling = result.Request.Sampling };
             int position = 0;
-            await foreach (GeneratedToken token in generator.GenerateAsync(result.Request.PromptIds, options, ct))
+            await foreach (GeneratedToken token in _generator.GenerateAsync(result.Request.PromptIds, options, ct))
             {
                 if (position >= result.Ids.Count || result.Ids[position] != token.Id)
                 {
@@ -47,5 +47,5 @@ internal sealed class SingleProcess : IDisposable
         return true;
     }
 
-    public void Dispose() => generator.Dispose();
+    public void Dispose() => _generator.Dispose();
 }

@@ -8,9 +8,9 @@ public class AttentionKernels : IDisposable
 {
     private const int Depth = 2000;
 
-    private AttentionCase? attention;
-    private WorkerPool? pool;
-    private AttentionWork? work;
+    private AttentionCase? _attention;
+    private WorkerPool? _pool;
+    private AttentionWork? _work;
 
     public static IEnumerable<string> Models => AttentionCase.Shapes.Select(shape => shape.Name);
 
@@ -23,20 +23,20 @@ public class AttentionKernels : IDisposable
     [GlobalSetup]
     public void SetUp()
     {
-        attention = new AttentionCase(Shape(Model), Cache, Depth);
-        pool = new WorkerPool(1);
-        work = attention.Work(pool);
+        _attention = new AttentionCase(Shape(Model), Cache, Depth);
+        _pool = new WorkerPool(1);
+        _work = _attention.Work(_pool);
     }
 
     [Benchmark]
-    public void Attention() => attention!.Run(work!);
+    public void Attention() => _attention!.Run(_work!);
 
     [GlobalCleanup]
     public void Dispose()
     {
-        work?.Dispose();
-        pool?.Dispose();
-        attention?.Dispose();
+        _work?.Dispose();
+        _pool?.Dispose();
+        _attention?.Dispose();
         GC.SuppressFinalize(this);
     }
 

@@ -5,29 +5,29 @@ namespace E2LLM.Benchmarks.Kernels;
 /// <summary>Products of a 2048 x 2048 matrix on one thread.</summary>
 public class ProductKernels : IDisposable
 {
-    private MatMulCase? product;
+    private MatMulCase? _product;
 
     [ParamsAllValues]
     public TensorType Weights { get; set; }
 
     [GlobalSetup(Target = nameof(MatVec))]
-    public void SetUpMatVec() => product = new MatMulCase(Weights);
+    public void SetUpMatVec() => _product = new MatMulCase(Weights);
 
     [GlobalSetup(Target = nameof(MatMat))]
-    public void SetUpMatMat() => product = new MatMulCase(Weights, streams: false);
+    public void SetUpMatMat() => _product = new MatMulCase(Weights, streams: false);
 
     /// <summary>One token, matrices of 192 MB one after another.</summary>
     [Benchmark]
-    public void MatVec() => product!.Stream(1);
+    public void MatVec() => _product!.Stream(1);
 
     /// <summary>256 tokens, one matrix.</summary>
     [Benchmark]
-    public void MatMat() => product!.MultiplyMany();
+    public void MatMat() => _product!.MultiplyMany();
 
     [GlobalCleanup]
     public void Dispose()
     {
-        product?.Dispose();
+        _product?.Dispose();
         GC.SuppressFinalize(this);
     }
 

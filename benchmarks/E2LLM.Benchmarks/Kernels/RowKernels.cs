@@ -8,8 +8,8 @@ public class RowKernels : IDisposable
     // A row takes a tenth of a microsecond: one call for each would be seen.
     private const int Rounds = 1000;
 
-    private RowCase? rows;
-    private Action run = () => { };
+    private RowCase? _rows;
+    private Action _run = () => { };
 
     public static IEnumerable<string> Operations
     {
@@ -26,8 +26,8 @@ public class RowKernels : IDisposable
     [GlobalSetup]
     public void SetUp()
     {
-        rows = new RowCase();
-        run = rows.Operations.Single(operation => operation.Name == Operation).Run;
+        _rows = new RowCase();
+        _run = _rows.Operations.Single(operation => operation.Name == Operation).Run;
     }
 
     [Benchmark(OperationsPerInvoke = Rounds)]
@@ -35,14 +35,14 @@ public class RowKernels : IDisposable
     {
         for (int round = 0; round < Rounds; round++)
         {
-            run();
+            _run();
         }
     }
 
     [GlobalCleanup]
     public void Dispose()
     {
-        rows?.Dispose();
+        _rows?.Dispose();
         GC.SuppressFinalize(this);
     }
 

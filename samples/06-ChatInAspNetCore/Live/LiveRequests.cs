@@ -8,18 +8,18 @@ internal sealed class LiveRequests
 {
     private const int Kept = 60;
     private static readonly TimeSpan RateWindow = TimeSpan.FromSeconds(5);
-    private readonly Lock gate = new();
-    private readonly Queue<double> firstTokens = new(), betweenTokens = new();
-    private readonly Queue<long> tokenTimes = new();
-    private int inFlight, done, failed;
+    private readonly Lock _gate = new();
+    private readonly Queue<double> _firstTokens = new(), _betweenTokens = new();
+    private readonly Queue<long> _tokenTimes = new();
+    private int _inFlight, _done, _failed;
 
     /// <summary>Milliseconds to the first token and between tokens, one value for each of the latest requests; tokens in a second lately.</summary>
     public (int InFlight, int Done, int Failed, double TokensPerSecond, double[] TtftMs, double[] TpotMs) Snapshot()
     {
-        lock (gate)
+        lock (_gate)
         {
             Forget();
-            return (inFlight, done, failed, tokenTimes.Count / RateWindow.TotalSeconds, [.. firstTokens], [.. betweenTokens]);
+            return (_inFlight, _done, _failed, _tokenTimes.Count / RateWindow.TotalSeconds, [.. _firstTokens], [.. _betweenTokens]);
         }
     }
 
@@ -66,44 +66,44 @@ internal sealed class LiveRequests
 
     private void Change(int by)
     {
-        lock (gate)
+        lock (_gate)
         {
-            inFlight += by;
+            _inFlight += by;
         }
     }
 
     private void Token(long at)
     {
-        lock (gate)
+        lock (_gate)
         {
-            tokenTimes.Enqueue(at);
+            _tokenTimes.Enqueue(at);
             Forget();
         }
     }
 
     private void End(bool well, int count, double ttft, double rest)
     {
-        lock (gate)
+        lock (_gate)
         {
-            done += well ? 1 : 0;
-            failed += well ? 0 : 1;
+            _done += well ? 1 : 0;
+            _failed += well ? 0 : 1;
             if (count > 0)
             {
-                Keep(firstTokens, ttft);
+                Keep(_firstTokens, ttft);
             }
 
             if (count > 1)
             {
-                Keep(betweenTokens, rest / (count - 1));
+                Keep(_betweenTokens, rest / (count - 1));
             }
         }
     }
 
     private void Forget()
     {
-        while (tokenTimes.TryPeek(out long oldest) && TimeProvider.System.GetElapsedTime(oldest) > RateWindow)
+        while (_tokenTimes.TryPeek(out long oldest) && TimeProvider.System.GetElapsedTime(oldest) > RateWindow)
         {
-            tokenTimes.Dequeue();
+            _tokenTimes.Dequeue();
         }
     }
 }

@@ -109,7 +109,7 @@ internal sealed partial class HelpText : SynchronousCommandLineAction
             """,
     };
 
-    private readonly HelpAction standard = new();
+    private readonly HelpAction _standard = new();
 
     public override bool ClearsParseErrors => true;
 
@@ -125,7 +125,7 @@ internal sealed partial class HelpText : SynchronousCommandLineAction
         TextWriter output = configuration.Output;
         using var text = new StringWriter { NewLine = "\n" };
         configuration.Output = text;
-        int code = standard.Invoke(parseResult);
+        int code = _standard.Invoke(parseResult);
         configuration.Output = output;
 
         // Our descriptions say what the defaults mean; the standard text repeats their values.

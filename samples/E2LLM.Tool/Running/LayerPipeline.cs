@@ -23,18 +23,18 @@ internal delegate void LogitRow(ReadOnlySpan<float> row);
 internal sealed class LayerPipeline : IDisposable
 {
     private const int PieceTokens = 256;
-    private readonly List<ModelWeights> weights = [];
-    private readonly List<LayerRangeExecutor> executors = [];
-    private KvCache[] sequence = [];
-    private float[] hidden = [];
-    private float[] logits = [];
+    private readonly List<ModelWeights> _weights = [];
+    private readonly List<LayerRangeExecutor> _executors = [];
+    private KvCache[] _sequence = [];
+    private float[] _hidden = [];
+    private float[] _logits = [];
 
     private LayerPipeline(ModelShape shape) => Shape = shape;
 
     public ModelShape Shape { get; }
 
     /// <summary>Tokens appended so far.</summary>
-    public int Length => sequence[0].Length;
+    public int Length => _sequence[0].Length;
 
     /// <summary>Loads a model for one sequence of at most <paramref name="contextTokens"/>.</summary>
     public static LayerPipeline Load(
@@ -55,8 +55,8 @@ internal sealed class LayerPipeline : IDisposable
             {
                 ModelWeights part = ModelWeights.Load(
                     file, shape, range, embedding: range.Start == 0, head: range.End == shape.LayerCount, progress, ct);
-                pipeline.weights.Add(part);
-                pipeline.executors.Add(new LayerRangeExecutor(part, new ExecutorOptions
+                pipeline._weights.Add(part);
+                pipeline._executors.Add(new LayerRangeExecutor(part, new ExecutorOptions
                 {
                     ThreadCount = threads,
                     KvElementType = kv,
@@ -65,8 +65,8 @@ internal sealed class LayerPipeline : IDisposable
                 }));
             }
 
-            pipeline.hidden = new float[PieceTokens * shape.HiddenSize];
-            pipeline.logits = new float[shape.VocabularySize];
+            pipeline._hidden = new float[PieceTokens * shape.HiddenSize];
+            pipeline._logits = new float[shape.VocabularySize];
             pipeline.Restart();
             return pipeline;
         }
@@ -83,12 +83,12 @@ internal sealed class LayerPipeline : IDisposable
     /// <summary>Forgets what lies at or after a position.</summary>
     public void Truncate(int length)
     {
-        if (sequence.Length == 0)
+        if (_sequence.Length == 0)
         {
-            sequence = [.. executors.Select(executor => executor.CreateSequence())];
+            _sequence = [.. _executors.Select(executor => executor.CreateSequence())];
         }
 
-        foreach (KvCache cache in sequence)
+        foreach (KvCache cache in _sequence)
         {
             cache.Truncate(length);
         }
@@ -100,11 +100,11 @@ internal sealed class LayerPipeline : IDisposable
         for (int start = 0; start < ids.Length; start += PieceTokens)
         {
             ReadOnlySpan<int> piece = ids.Slice(start, Math.Min(PieceTokens, ids.Length - start));
-            Span<float> states = hidden.AsSpan(0, piece.Length * Shape.HiddenSize);
-            executors[0].Embed(piece, states);
-            for (int i = 0; i < executors.Count; i++)
+            Span<float> states = _hidden.AsSpan(0, piece.Length * Shape.HiddenSize);
+            _executors[0].Embed(piece, states);
+            for (int i = 0; i < _executors.Count; i++)
             {
-                executors[i].Forward([new SequenceSlice(sequence[i], piece.Length)], states, ct);
+                _executors[i].Forward([new SequenceSlice(_sequence[i], piece.Length)], states, ct);
             }
 
             int first = rows == LogitRows.All ? 0
@@ -112,21 +112,21 @@ internal sealed class LayerPipeline : IDisposable
                 : piece.Length;
             for (int row = first; row < piece.Length; row++)
             {
-                executors[^1].ComputeLogits(states.Slice(row * Shape.HiddenSize, Shape.HiddenSize), logits);
-                take?.Invoke(logits);
+                _executors[^1].ComputeLogits(states.Slice(row * Shape.HiddenSize, Shape.HiddenSize), _logits);
+                take?.Invoke(_logits);
             }
         }
     }
 
     public void Dispose()
     {
-        foreach (KvCache cache in sequence)
+        foreach (KvCache cache in _sequence)
         {
             cache.Dispose();
         }
 
-        executors.ForEach(executor => executor.Dispose());
-        weights.ForEach(part => part.Dispose());
+        _executors.ForEach(executor => executor.Dispose());
+        _weights.ForEach(part => part.Dispose());
     }
 
     private static List<LayerRange> RangesOf(IReadOnlyList<int> cuts, int layerCount)

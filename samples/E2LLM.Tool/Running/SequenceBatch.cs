@@ -9,33 +9,33 @@ namespace E2LLM.Tool.Running;
 internal sealed class SequenceBatch : IDisposable
 {
     private const int PieceTokens = 512;
-    private readonly ModelWeights weights;
-    private readonly LayerRangeExecutor executor;
-    private readonly KvCache[] sequences;
-    private readonly SequenceSlice[] step;
-    private readonly int[] ids;
-    private readonly float[] hidden;
-    private readonly float[] logits;
+    private readonly ModelWeights _weights;
+    private readonly LayerRangeExecutor _executor;
+    private readonly KvCache[] _sequences;
+    private readonly SequenceSlice[] _step;
+    private readonly int[] _ids;
+    private readonly float[] _hidden;
+    private readonly float[] _logits;
 
     private SequenceBatch(ModelWeights weights, LayerRangeExecutor executor, int count)
     {
-        this.weights = weights;
-        this.executor = executor;
-        sequences = new KvCache[count];
+        _weights = weights;
+        _executor = executor;
+        _sequences = new KvCache[count];
         for (int i = 0; i < count; i++)
         {
-            sequences[i] = executor.CreateSequence();
+            _sequences[i] = executor.CreateSequence();
         }
 
-        step = [.. sequences.Select(sequence => new SequenceSlice(sequence, 1))];
+        _step = [.. _sequences.Select(sequence => new SequenceSlice(sequence, 1))];
         int rows = Math.Max(PieceTokens, count);
-        ids = new int[rows];
-        hidden = new float[rows * executor.Shape.HiddenSize];
-        logits = new float[count * executor.Shape.VocabularySize];
+        _ids = new int[rows];
+        _hidden = new float[rows * executor.Shape.HiddenSize];
+        _logits = new float[count * executor.Shape.VocabularySize];
     }
 
     /// <summary>Number of sequences.</summary>
-    public int Count => sequences.Length;
+    public int Count => _sequences.Length;
 
     public static SequenceBatch Load(string path, int count, int threads, KvElementType kv, int contextTokens, IProgress<LoadingProgress>? progress = null, CancellationToken ct = default)
     {
@@ -66,7 +66,7 @@ internal sealed class SequenceBatch : IDisposable
 
     public void Truncate(int length)
     {
-        foreach (KvCache sequence in sequences)
+        foreach (KvCache sequence in _sequences)
         {
             sequence.Truncate(length);
         }
@@ -75,19 +75,19 @@ internal sealed class SequenceBatch : IDisposable
     /// <summary>Runs as many prompt tokens through each sequence, one sequence after another, with logits at each end.</summary>
     public void Prefill(int tokens, CancellationToken ct)
     {
-        int width = executor.Shape.HiddenSize;
-        for (int s = 0; s < sequences.Length; s++)
+        int width = _executor.Shape.HiddenSize;
+        for (int s = 0; s < _sequences.Length; s++)
         {
             for (int done = 0, count; done < tokens; done += count)
             {
                 count = Math.Min(PieceTokens, tokens - done);
-                Span<float> states = hidden.AsSpan(0, count * width);
+                Span<float> states = _hidden.AsSpan(0, count * width);
                 FillIds(count, done);
-                executor.Embed(ids.AsSpan(0, count), states);
-                executor.Forward([new SequenceSlice(sequences[s], count)], states, ct);
+                _executor.Embed(_ids.AsSpan(0, count), states);
+                _executor.Forward([new SequenceSlice(_sequences[s], count)], states, ct);
                 if (done + count == tokens)
                 {
-                    executor.ComputeLogits(states[^width..], logits.AsSpan(0, executor.Shape.VocabularySize));
+                    _executor.ComputeLogits(states[^width..], _logits.AsSpan(0, _executor.Shape.VocabularySize));
                 }
             }
         }
@@ -96,26 +96,26 @@ internal sealed class SequenceBatch : IDisposable
     /// <summary>Runs as many steps, each one token of every sequence, with logits.</summary>
     public void Decode(int steps, CancellationToken ct)
     {
-        int count = sequences.Length;
-        Span<float> states = hidden.AsSpan(0, count * executor.Shape.HiddenSize);
+        int count = _sequences.Length;
+        Span<float> states = _hidden.AsSpan(0, count * _executor.Shape.HiddenSize);
         for (int i = 0; i < steps; i++)
         {
             FillIds(count, i);
-            executor.Embed(ids.AsSpan(0, count), states);
-            executor.Forward(step, states, ct);
-            executor.ComputeLogits(states, logits);
+            _executor.Embed(_ids.AsSpan(0, count), states);
+            _executor.Forward(_step, states, ct);
+            _executor.ComputeLogits(states, _logits);
         }
     }
 
     public void Dispose()
     {
-        foreach (KvCache sequence in sequences)
+        foreach (KvCache sequence in _sequences)
         {
             sequence.Dispose();
         }
 
-        executor.Dispose();
-        weights.Dispose();
+        _executor.Dispose();
+        _weights.Dispose();
     }
 
     /// <summary>Ids spread over the vocabulary; speed does not depend on which.</summary>
@@ -123,7 +123,7 @@ internal sealed class SequenceBatch : IDisposable
     {
         for (int i = 0; i < count; i++)
         {
-            ids[i] = (int)((((from + i) * 7919L) + 13) % executor.Shape.VocabularySize);
+            _ids[i] = (int)((((from + i) * 7919L) + 13) % _executor.Shape.VocabularySize);
         }
     }
 }

@@ -10,21 +10,21 @@ namespace E2LLM.Samples.EdgeCluster.Changes;
 /// <summary>Lets a device join while text is generated: starts it, plans anew, and has the dispatcher go over to the plan. Thread-safe.</summary>
 internal sealed class DeviceJoin(DeviceProfile device, int atToken, Membership membership, StageFleet fleet, Dispatcher dispatcher, TextWriter output)
 {
-    private volatile Task joining = Task.CompletedTask;
-    private int tokens;
+    private volatile Task _joining = Task.CompletedTask;
+    private int _tokens;
 
     /// <summary>Whether it came to it.</summary>
-    public bool HasBegun => tokens >= atToken;
+    public bool HasBegun => _tokens >= atToken;
 
     /// <summary>Ends when the plan with the device is in use.</summary>
-    public Task Completion => joining;
+    public Task Completion => _joining;
 
     /// <summary>Counts a token of any request.</summary>
     public void OnToken(CancellationToken ct)
     {
-        if (Interlocked.Increment(ref tokens) == atToken)
+        if (Interlocked.Increment(ref _tokens) == atToken)
         {
-            joining = Task.Run(() => JoinAsync(ct), ct);
+            _joining = Task.Run(() => JoinAsync(ct), ct);
         }
     }
 

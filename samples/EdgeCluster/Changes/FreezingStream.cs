@@ -18,8 +18,8 @@ internal sealed class FreezingStream(Stream inner, bool watchesReads, Action fro
     // So small that it stands still between two pieces, not after everything.
     private const int PieceBytes = 256;
 
-    private long carried;
-    private bool isKeysValues;
+    private long _carried;
+    private bool _isKeysValues;
 
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
@@ -48,13 +48,13 @@ internal sealed class FreezingStream(Stream inner, bool watchesReads, Action fro
 
     private async ValueTask WatchAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
     {
-        if (carried <= PurposeOffset && carried + bytes.Length > PurposeOffset)
+        if (_carried <= PurposeOffset && _carried + bytes.Length > PurposeOffset)
         {
-            isKeysValues = bytes.Span[(int)(PurposeOffset - carried)] == KeysValues;
+            _isKeysValues = bytes.Span[(int)(PurposeOffset - _carried)] == KeysValues;
         }
 
-        carried += bytes.Length;
-        if (isKeysValues && carried >= FreezeAtBytes)
+        _carried += bytes.Length;
+        if (_isKeysValues && _carried >= FreezeAtBytes)
         {
             frozen();
             await Task.Delay(Timeout.InfiniteTimeSpan, cancellationToken);

@@ -12,7 +12,7 @@ namespace E2LLM.Samples.EdgeCluster.Changes;
 /// </summary>
 internal sealed class Membership(Cluster cluster, ModelCost model, Workload workload, DemoOptions options, DeploymentPlan plan, TextWriter output) : IDisposable
 {
-    private readonly SemaphoreSlim turn = new(1);
+    private readonly SemaphoreSlim _turn = new(1);
 
     /// <summary>The devices that are there.</summary>
     public Cluster Cluster { get; private set; } = cluster;
@@ -23,7 +23,7 @@ internal sealed class Membership(Cluster cluster, ModelCost model, Workload work
     /// <summary>Plans anew without the devices that were lost: the delegate that the dispatcher asks after a loss (<see cref="DispatcherOptions.Replan"/>).</summary>
     public async ValueTask<DeploymentPlan?> ReplanAsync(DeviceLoss loss, CancellationToken ct)
     {
-        await turn.WaitAsync(ct);
+        await _turn.WaitAsync(ct);
         try
         {
             Cluster = Without(Cluster, loss.Devices);
@@ -31,7 +31,7 @@ internal sealed class Membership(Cluster cluster, ModelCost model, Workload work
         }
         finally
         {
-            turn.Release();
+            _turn.Release();
         }
     }
 
@@ -42,7 +42,7 @@ internal sealed class Membership(Cluster cluster, ModelCost model, Workload work
     /// <returns>The plan; null where there is none.</returns>
     public async Task<DeploymentPlan?> AddAsync(DeviceProfile device, IEnumerable<Replica> running, CancellationToken ct)
     {
-        await turn.WaitAsync(ct);
+        await _turn.WaitAsync(ct);
         try
         {
             Cluster = Cluster with { Devices = [.. Cluster.Devices, device] };
@@ -50,11 +50,11 @@ internal sealed class Membership(Cluster cluster, ModelCost model, Workload work
         }
         finally
         {
-            turn.Release();
+            _turn.Release();
         }
     }
 
-    public void Dispose() => turn.Dispose();
+    public void Dispose() => _turn.Dispose();
 
     private DeploymentPlan? MakePlan(string why, IReadOnlyList<ReplicaPlan> running, CancellationToken ct)
     {

@@ -8,15 +8,15 @@ namespace E2LLM.Samples.EdgeCluster.Changes;
 /// <summary>Carries a kill order out, and tells what came of it: who died, which requests that hit, how soon each went on, and where. Thread-safe.</summary>
 internal sealed class StageKill(KillOrder order, Membership membership, StageFleet fleet, TextWriter output)
 {
-    private readonly Lock gate = new();
-    private readonly IReadOnlyList<string> devices = order.DevicesIn(membership.Plan);
-    private readonly Dictionary<DemoRequest, (int Tokens, int Recoveries)> before = [];
-    private readonly List<string> told = [];
-    private long killedAt;
-    private int tokens;
+    private readonly Lock _gate = new();
+    private readonly IReadOnlyList<string> _devices = order.DevicesIn(membership.Plan);
+    private readonly Dictionary<DemoRequest, (int Tokens, int Recoveries)> _before = [];
+    private readonly List<string> _told = [];
+    private long _killedAt;
+    private int _tokens;
 
     /// <summary>Whether it came to it.</summary>
-    public bool HasHappened => killedAt != 0;
+    public bool HasHappened => _killedAt != 0;
 
     /// <summary>Device that stands still in the middle of a KV transfer, to be killed there; null: none.</summary>
     public static string? Freezing(KillOrder? order, DeploymentPlan plan) => order is { Token: null } ? order.DevicesIn(plan)[0] : null;
@@ -26,7 +26,7 @@ internal sealed class StageKill(KillOrder order, Membership membership, StageFle
     {
         if (order.Token is null)
         {
-            await fleet[devices[0]].WaitUntilFrozenAsync(ct);
+            await fleet[_devices[0]].WaitUntilFrozenAsync(ct);
             Kill("in the middle of a KV transfer");
         }
     }
@@ -34,20 +34,20 @@ internal sealed class StageKill(KillOrder order, Membership membership, StageFle
     /// <summary>Counts a token of a request; before it is shown.</summary>
     public void OnToken(DemoRequest request, ServedRequest served, int count)
     {
-        lock (gate)
+        lock (_gate)
         {
-            tokens++;
+            _tokens++;
             RequestReport report = served.Report;
-            if (HasHappened && report.RecoveryCount > before.GetValueOrDefault(request).Recoveries)
+            if (HasHappened && report.RecoveryCount > _before.GetValueOrDefault(request).Recoveries)
             {
-                double seconds = TimeProvider.System.GetElapsedTime(killedAt).TotalSeconds;
-                told.Add(Text($"  {request.Name}: went on with token {count} after {seconds * 1e3:F0} ms: {report.PrefillReplica} read its {request.PromptIds.Count + count - 1} tokens again, {report.DecodeReplica} goes on"));
+                double seconds = TimeProvider.System.GetElapsedTime(_killedAt).TotalSeconds;
+                _told.Add(Text($"  {request.Name}: went on with token {count} after {seconds * 1e3:F0} ms: {report.PrefillReplica} read its {request.PromptIds.Count + count - 1} tokens again, {report.DecodeReplica} goes on"));
             }
 
-            before[request] = (count, report.RecoveryCount);
-            if (!HasHappened && tokens == order.Token)
+            _before[request] = (count, report.RecoveryCount);
+            if (!HasHappened && _tokens == order.Token)
             {
-                Kill(Text($"at token {tokens}"));
+                Kill(Text($"at token {_tokens}"));
             }
         }
     }
@@ -55,23 +55,23 @@ internal sealed class StageKill(KillOrder order, Membership membership, StageFle
     /// <summary>Says what came of it.</summary>
     public void Report()
     {
-        string names = string.Join(", ", devices);
+        string names = string.Join(", ", _devices);
         if (!HasHappened)
         {
             output.WriteLine($"Nothing was killed: {names} did not come to it.");
             return;
         }
 
-        output.WriteLine(told.Count == 0 ? $"No request was at work on {names} then; later ones were served by others." : $"Requests that lost their replica went on {told.Count} {(told.Count == 1 ? "time" : "times")}:");
-        told.ForEach(output.WriteLine);
+        output.WriteLine(_told.Count == 0 ? $"No request was at work on {names} then; later ones were served by others." : $"Requests that lost their replica went on {_told.Count} {(_told.Count == 1 ? "time" : "times")}:");
+        _told.ForEach(output.WriteLine);
     }
 
     private void Kill(string moment)
     {
-        lock (gate)
+        lock (_gate)
         {
-            killedAt = TimeProvider.System.GetTimestamp();
-            foreach (string device in devices)
+            _killedAt = TimeProvider.System.GetTimestamp();
+            foreach (string device in _devices)
             {
                 fleet[device].Kill();
                 output.WriteLine(Text($"  KILLED {device} (process {fleet[device].Id}, {PlaceOf(device)}) {moment}."));

@@ -8,7 +8,7 @@ namespace E2LLM.Samples.EdgeCluster.Fidelity;
 /// </summary>
 internal sealed class AloneRoutes
 {
-    private readonly Dictionary<(int Prompt, int Output), MeasuredRequest> best;
+    private readonly Dictionary<(int Prompt, int Output), MeasuredRequest> _best;
 
     /// <param name="routes">What single requests got, several of each pair of lengths, on each route.</param>
     public AloneRoutes(IEnumerable<IReadOnlyList<MeasuredRequest>> routes)
@@ -17,13 +17,13 @@ internal sealed class AloneRoutes
         {
             TtftSeconds = group.Average(one => one.TtftSeconds), TpotSeconds = group.Average(one => one.TpotSeconds),
         }))];
-        best = Means.GroupBy(one => one.Lengths).ToDictionary(group => group.Key, group => group.MinBy(one => one.EndToEndSeconds)!);
+        _best = Means.GroupBy(one => one.Lengths).ToDictionary(group => group.Key, group => group.MinBy(one => one.EndToEndSeconds)!);
     }
 
     /// <summary>Route after route, the mean of the requests of each pair of lengths.</summary>
     public IReadOnlyList<MeasuredRequest> Means { get; }
 
-    public MeasuredRequest this[MeasuredRequest request] => best[request.Lengths];
+    public MeasuredRequest this[MeasuredRequest request] => _best[request.Lengths];
 
     /// <summary>Every pair of replicas that can serve a request, as a plan of its own.</summary>
     public static IEnumerable<DeploymentPlan> Of(DeploymentPlan plan) =>

@@ -7,7 +7,7 @@ namespace E2LLM.Samples.EdgeCluster.Fidelity;
 /// <summary>Serves prompts of random tokens: what they say does not matter here, when they come and how long they are does.</summary>
 internal sealed class LoadedServing(Dispatcher dispatcher, int vocabularySize, int seed)
 {
-    private readonly Random random = new(seed);
+    private readonly Random _random = new(seed);
 
     /// <summary>Each request when it is due.</summary>
     public async Task<IReadOnlyList<MeasuredRequest>> RunAsync(IReadOnlyList<SimulatedRequest> requests, CancellationToken ct)
@@ -34,7 +34,7 @@ internal sealed class LoadedServing(Dispatcher dispatcher, int vocabularySize, i
         return results;
     }
 
-    private int[] Prompt(int count) => [.. Enumerable.Range(0, count).Select(_ => random.Next(3, vocabularySize))];
+    private int[] Prompt(int count) => [.. Enumerable.Range(0, count).Select(_ => _random.Next(3, vocabularySize))];
 
     private async Task<MeasuredRequest> ServeAsync(int[] prompt, int outputTokens, CancellationToken ct)
     {

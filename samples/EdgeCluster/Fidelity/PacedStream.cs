@@ -12,29 +12,29 @@ internal sealed class PacedStream : PassingStream
     // What a sender's socket buffer would hold: a writer that is further ahead waits.
     private const int MaxQueuedBytes = 256 << 10;
     private static readonly TimeSpan DrainLimit = TimeSpan.FromSeconds(2);
-    private readonly Pace port, link;
-    private readonly long latency;
-    private readonly BlockingCollection<(byte[] Bytes, long Due)> queue = [];
-    private readonly SemaphoreSlim sent = new(0);
-    private readonly Task carrying;
-    private int queuedBytes;
-    private Exception? problem;
+    private readonly Pace _port, _link;
+    private readonly long _latency;
+    private readonly BlockingCollection<(byte[] Bytes, long Due)> _queue = [];
+    private readonly SemaphoreSlim _sent = new(0);
+    private readonly Task _carrying;
+    private int _queuedBytes;
+    private Exception? _problem;
 
     public PacedStream(Stream inner, Pace port, Pace link, TimeSpan latency)
         : base(inner)
     {
-        (this.port, this.link) = (port, link);
-        this.latency = (long)(latency.TotalSeconds * Stopwatch.Frequency);
-        carrying = Task.Factory.StartNew(Carry, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        (_port, _link) = (port, link);
+        _latency = (long)(latency.TotalSeconds * Stopwatch.Frequency);
+        _carrying = Task.Factory.StartNew(Carry, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
     }
 
     public override int Read(byte[] buffer, int offset, int count) => Inner.Read(buffer, offset, count);
 
     public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {
-        while (Volatile.Read(ref queuedBytes) > MaxQueuedBytes && problem is null)
+        while (Volatile.Read(ref _queuedBytes) > MaxQueuedBytes && _problem is null)
         {
-            await sent.WaitAsync(cancellationToken);
+            await _sent.WaitAsync(cancellationToken);
         }
 
         Enqueue(buffer.Span);
@@ -51,10 +51,10 @@ internal sealed class PacedStream : PassingStream
 
     protected override void Dispose(bool disposing)
     {
-        if (disposing && !queue.IsAddingCompleted)
+        if (disposing && !_queue.IsAddingCompleted)
         {
-            queue.CompleteAdding();
-            carrying.Wait(DrainLimit);
+            _queue.CompleteAdding();
+            _carrying.Wait(DrainLimit);
         }
 
         base.Dispose(disposing);
@@ -62,33 +62,33 @@ internal sealed class PacedStream : PassingStream
 
     private void Enqueue(ReadOnlySpan<byte> bytes)
     {
-        if (problem is not null)
+        if (_problem is not null)
         {
-            throw new IOException("The link is broken.", problem);
+            throw new IOException("The link is broken.", _problem);
         }
 
         long now = Stopwatch.GetTimestamp();
-        long due = Math.Max(port.Through(now, bytes.Length), link.Through(now, bytes.Length)) + latency;
-        Interlocked.Add(ref queuedBytes, bytes.Length);
-        queue.Add((bytes.ToArray(), due));
+        long due = Math.Max(_port.Through(now, bytes.Length), _link.Through(now, bytes.Length)) + _latency;
+        Interlocked.Add(ref _queuedBytes, bytes.Length);
+        _queue.Add((bytes.ToArray(), due));
     }
 
     private void Carry()
     {
         try
         {
-            foreach ((byte[] bytes, long due) in queue.GetConsumingEnumerable())
+            foreach ((byte[] bytes, long due) in _queue.GetConsumingEnumerable())
             {
                 Deadline.Wait(due);
                 Inner.Write(bytes);
-                Interlocked.Add(ref queuedBytes, -bytes.Length);
-                sent.Release();
+                Interlocked.Add(ref _queuedBytes, -bytes.Length);
+                _sent.Release();
             }
         }
         catch (Exception error) when (error is IOException or ObjectDisposedException)
         {
-            problem = error;
-            sent.Release();
+            _problem = error;
+            _sent.Release();
         }
     }
 }

@@ -11,14 +11,14 @@ namespace E2LLM.Samples.EdgeCluster.Output;
 internal sealed class LiveText(TextWriter output)
 {
     private const int LineWidth = 88;
-    private readonly Lock gate = new();
-    private readonly Dictionary<string, StringBuilder> pending = [];
+    private readonly Lock _gate = new();
+    private readonly Dictionary<string, StringBuilder> _pending = [];
 
     public void Start(DemoRequest request)
     {
-        lock (gate)
+        lock (_gate)
         {
-            pending[request.Name] = new StringBuilder();
+            _pending[request.Name] = new StringBuilder();
             Write(request, '>', request.Prompt);
         }
     }
@@ -28,7 +28,7 @@ internal sealed class LiveText(TextWriter output)
         string place = report.DecodeReplica is null || report.DecodeReplica == report.PrefillReplica
             ? $"{report.PrefillReplica} reads the prompt and goes on"
             : $"{report.PrefillReplica} has read the prompt, {report.DecodeReplica} goes on";
-        lock (gate)
+        lock (_gate)
         {
             Write(request, '.', string.Create(CultureInfo.InvariantCulture, $"first token after {report.TtftSeconds * 1e3:F0} ms: {place}"));
         }
@@ -36,9 +36,9 @@ internal sealed class LiveText(TextWriter output)
 
     public void Append(DemoRequest request, string text)
     {
-        lock (gate)
+        lock (_gate)
         {
-            StringBuilder line = pending[request.Name].Append(text);
+            StringBuilder line = _pending[request.Name].Append(text);
             while (TakeLine(line) is { } whole)
             {
                 Write(request, '|', whole);
@@ -48,14 +48,14 @@ internal sealed class LiveText(TextWriter output)
 
     public void End(DemoRequest request)
     {
-        lock (gate)
+        lock (_gate)
         {
-            if (pending[request.Name].Length > 0)
+            if (_pending[request.Name].Length > 0)
             {
-                Write(request, '|', pending[request.Name].ToString());
+                Write(request, '|', _pending[request.Name].ToString());
             }
 
-            pending.Remove(request.Name);
+            _pending.Remove(request.Name);
         }
     }
 

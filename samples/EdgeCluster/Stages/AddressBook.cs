@@ -5,9 +5,9 @@ namespace E2LLM.Samples.EdgeCluster.Stages;
 /// <summary>Where each device listens. It grows as devices come; connecting to one that is not in it yet waits for that. Thread-safe.</summary>
 internal sealed class AddressBook
 {
-    private readonly Lock gate = new();
-    private readonly Dictionary<string, int> ports = new(StringComparer.Ordinal);
-    private TaskCompletionSource grown = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Lock _gate = new();
+    private readonly Dictionary<string, int> _ports = new(StringComparer.Ordinal);
+    private TaskCompletionSource _grown = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>Writes a book as one line: <c>device port device port ...</c>, separated by tabs.</summary>
     public static string Write(IEnumerable<(string Device, int Port)> ports) =>
@@ -18,14 +18,14 @@ internal sealed class AddressBook
     {
         string[] fields = line.Split('\t');
         TaskCompletionSource told;
-        lock (gate)
+        lock (_gate)
         {
             for (int i = 0; i + 1 < fields.Length; i += 2)
             {
-                ports[fields[i]] = int.Parse(fields[i + 1], CultureInfo.InvariantCulture);
+                _ports[fields[i]] = int.Parse(fields[i + 1], CultureInfo.InvariantCulture);
             }
 
-            (told, grown) = (grown, new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously));
+            (told, _grown) = (_grown, new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously));
         }
 
         told.SetResult();
@@ -45,10 +45,10 @@ internal sealed class AddressBook
 
     private bool TryFind(string device, out int port, out Task more)
     {
-        lock (gate)
+        lock (_gate)
         {
-            more = grown.Task;
-            return ports.TryGetValue(device, out port);
+            more = _grown.Task;
+            return _ports.TryGetValue(device, out port);
         }
     }
 }

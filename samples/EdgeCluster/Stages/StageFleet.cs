@@ -10,10 +10,10 @@ internal sealed class StageFleet : IAsyncDisposable
     /// <summary>Tokens of a prompt that go through a stage at once.</summary>
     public const int ChunkTokens = 64;
 
-    private readonly AddressBook addresses = new();
+    private readonly AddressBook _addresses = new();
 
     // Replaced as a whole when a device joins: others look at it meanwhile.
-    private volatile StageProcess[] processes = [];
+    private volatile StageProcess[] _processes = [];
 
     private StageFleet(string modelPath) => Weights = new WeightServer(modelPath);
 
@@ -26,10 +26,10 @@ internal sealed class StageFleet : IAsyncDisposable
     public WeightServer Weights { get; }
 
     /// <summary>Processor seconds that all of them have used.</summary>
-    public double ProcessorSeconds => processes.Sum(process => process.ProcessorSeconds);
+    public double ProcessorSeconds => _processes.Sum(process => process.ProcessorSeconds);
 
     /// <summary>The process of a device.</summary>
-    public StageProcess this[string device] => processes.Single(process => process.Device == device);
+    public StageProcess this[string device] => _processes.Single(process => process.Device == device);
 
     /// <param name="freezing">Device that stands still in the middle of a KV transfer; null: none.</param>
     /// <param name="emulate">What the process of a device emulates; null: nothing.</param>
@@ -43,7 +43,7 @@ internal sealed class StageFleet : IAsyncDisposable
                 fleet.Start(new StageSettings(device.Name, device.MemoryBytes, fleet.Weights.Port, device.Name == freezing) { Emulation = emulate?.Invoke(device.Name) });
             }
 
-            await Task.WhenAll(fleet.processes.Select(process => process.WaitUntilReadyAsync(ct)));
+            await Task.WhenAll(fleet._processes.Select(process => process.WaitUntilReadyAsync(ct)));
             await fleet.TellAllAsync(ct);
             return fleet;
         }
@@ -62,26 +62,26 @@ internal sealed class StageFleet : IAsyncDisposable
     }
 
     /// <summary>Opens a stream to the process of a device.</summary>
-    public ValueTask<Stream> ConnectAsync(string device, CancellationToken ct) => addresses.ConnectAsync(device, ct);
+    public ValueTask<Stream> ConnectAsync(string device, CancellationToken ct) => _addresses.ConnectAsync(device, ct);
 
     public async ValueTask DisposeAsync()
     {
-        await Task.WhenAll(processes.Select(process => process.DisposeAsync().AsTask()));
+        await Task.WhenAll(_processes.Select(process => process.DisposeAsync().AsTask()));
         await Weights.DisposeAsync();
     }
 
     private StageProcess Start(StageSettings settings)
     {
         StageProcess process = StageProcess.Start(settings);
-        processes = [.. processes, process];
+        _processes = [.. _processes, process];
         return process;
     }
 
     /// <summary>Tells every process where all are, and this one.</summary>
     private async Task TellAllAsync(CancellationToken ct)
     {
-        string book = AddressBook.Write(processes.Select(process => (process.Device, process.Port)));
-        addresses.Fill(book);
-        await Task.WhenAll(processes.Select(process => process.SendAsync(book, ct)));
+        string book = AddressBook.Write(_processes.Select(process => (process.Device, process.Port)));
+        _addresses.Fill(book);
+        await Task.WhenAll(_processes.Select(process => process.SendAsync(book, ct)));
     }
 }

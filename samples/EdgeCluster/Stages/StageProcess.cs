@@ -8,15 +8,15 @@ namespace E2LLM.Samples.EdgeCluster.Stages;
 internal sealed class StageProcess : IAsyncDisposable
 {
     private static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(60), ProfileLimit = TimeSpan.FromSeconds(120), EndLimit = TimeSpan.FromSeconds(3);
-    private readonly Process process;
+    private readonly Process _process;
 
-    private readonly bool emulates;
+    private readonly bool _emulates;
 
     private StageProcess(StageSettings settings, Process process)
     {
         Device = settings.Device;
-        emulates = settings.Emulation is not null;
-        this.process = process;
+        _emulates = settings.Emulation is not null;
+        _process = process;
     }
 
     public string Device { get; }
@@ -28,15 +28,15 @@ internal sealed class StageProcess : IAsyncDisposable
     public int Port { get; private set; }
 
     /// <summary>Number of the process.</summary>
-    public int Id => process.Id;
+    public int Id => _process.Id;
 
     /// <summary>Processor seconds that it has used.</summary>
     public double ProcessorSeconds
     {
         get
         {
-            process.Refresh();
-            return process.TotalProcessorTime.TotalSeconds;
+            _process.Refresh();
+            return _process.TotalProcessorTime.TotalSeconds;
         }
     }
 
@@ -60,7 +60,7 @@ internal sealed class StageProcess : IAsyncDisposable
     /// <summary>Waits for the stage to listen.</summary>
     public async Task WaitUntilReadyAsync(CancellationToken ct)
     {
-        if (emulates && await ReadLineAsync(ProfileLimit, ct) is { Length: > 0 } profile)
+        if (_emulates && await ReadLineAsync(ProfileLimit, ct) is { Length: > 0 } profile)
         {
             Profile = DeviceProfile.Parse(profile);
         }
@@ -72,7 +72,7 @@ internal sealed class StageProcess : IAsyncDisposable
     /// <summary>Waits until the stage says that it stands still in the middle of a KV transfer.</summary>
     public async Task WaitUntilFrozenAsync(CancellationToken ct)
     {
-        if (await process.StandardOutput.ReadLineAsync(ct) != StageProgram.Frozen)
+        if (await _process.StandardOutput.ReadLineAsync(ct) != StageProgram.Frozen)
         {
             throw new IOException($"The stage on {Device} ended before any keys and values came by.");
         }
@@ -81,7 +81,7 @@ internal sealed class StageProcess : IAsyncDisposable
     /// <summary>Ends the process at once (SIGKILL): it gets no chance to say goodbye.</summary>
     public void Kill()
     {
-        process.Kill();
+        _process.Kill();
 
         // The sockets by which the runtime lets itself be looked at: a process that is killed leaves them behind.
         foreach (string left in new[] { $"clr-debug-pipe-{Id}-*", $"dotnet-diagnostic-{Id}-*" }.SelectMany(name => Directory.GetFiles(Path.GetTempPath(), name)))
@@ -95,8 +95,8 @@ internal sealed class StageProcess : IAsyncDisposable
     {
         try
         {
-            await process.StandardInput.WriteLineAsync(addresses.AsMemory(), ct);
-            await process.StandardInput.FlushAsync(ct);
+            await _process.StandardInput.WriteLineAsync(addresses.AsMemory(), ct);
+            await _process.StandardInput.FlushAsync(ct);
         }
         catch (IOException)
         {
@@ -108,23 +108,23 @@ internal sealed class StageProcess : IAsyncDisposable
     {
         try
         {
-            process.StandardInput.Close();
+            _process.StandardInput.Close();
             using var limit = new CancellationTokenSource(EndLimit);
-            await process.WaitForExitAsync(limit.Token);
+            await _process.WaitForExitAsync(limit.Token);
         }
         catch (Exception problem) when (problem is OperationCanceledException or IOException)
         {
             Kill();
         }
 
-        process.Dispose();
+        _process.Dispose();
     }
 
     private async Task<string?> ReadLineAsync(TimeSpan limit, CancellationToken ct)
     {
         try
         {
-            return await process.StandardOutput.ReadLineAsync(ct).AsTask().WaitAsync(limit, ct);
+            return await _process.StandardOutput.ReadLineAsync(ct).AsTask().WaitAsync(limit, ct);
         }
         catch (TimeoutException late)
         {

@@ -11,36 +11,36 @@ namespace E2LLM.Samples.EdgeCluster.Stages;
 /// </summary>
 internal sealed class WeightServer : IAsyncDisposable
 {
-    private readonly GgufFile file;
-    private readonly TcpListener listener;
-    private readonly CancellationTokenSource stop = new();
-    private readonly ConcurrentDictionary<string, HeldWeights> held = new();
-    private readonly ConcurrentDictionary<string, long> sentTo = new();
-    private readonly Task serving;
+    private readonly GgufFile _file;
+    private readonly TcpListener _listener;
+    private readonly CancellationTokenSource _stop = new();
+    private readonly ConcurrentDictionary<string, HeldWeights> _held = new();
+    private readonly ConcurrentDictionary<string, long> _sentTo = new();
+    private readonly Task _serving;
 
     public WeightServer(string modelPath)
     {
-        file = GgufFile.Open(modelPath);
-        listener = Loopback.Listen(out int port);
+        _file = GgufFile.Open(modelPath);
+        _listener = Loopback.Listen(out int port);
         Port = port;
-        serving = ServeAsync();
+        _serving = ServeAsync();
     }
 
     public int Port { get; }
 
     /// <summary>What each device holds by its own account.</summary>
-    public IReadOnlyDictionary<string, HeldWeights> Held => held;
+    public IReadOnlyDictionary<string, HeldWeights> Held => _held;
 
     /// <summary>Called whenever a device has loaded its part, before it serves with it.</summary>
     public Action<HeldWeights>? Loaded { get; set; }
 
     public async ValueTask DisposeAsync()
     {
-        await stop.CancelAsync();
-        await serving;
-        listener.Dispose();
-        file.Dispose();
-        stop.Dispose();
+        await _stop.CancelAsync();
+        await _serving;
+        _listener.Dispose();
+        _file.Dispose();
+        _stop.Dispose();
     }
 
     private async Task ServeAsync()
@@ -50,7 +50,7 @@ internal sealed class WeightServer : IAsyncDisposable
         {
             while (true)
             {
-                Stream stream = await Loopback.AcceptAsync(listener, stop.Token);
+                Stream stream = await Loopback.AcceptAsync(_listener, _stop.Token);
                 transfers.Add(Task.Run(() => GiveAsync((NetworkStream)stream)));
                 transfers.RemoveAll(transfer => transfer.IsCompleted);
             }
@@ -84,16 +84,16 @@ internal sealed class WeightServer : IAsyncDisposable
             try
             {
                 SliceRequest part = SliceRequest.Read(stream);
-                long sent = GgufSlicer.Write(file, part.Layers, part.Embedding, part.Head, stream, stop.Token);
+                long sent = GgufSlicer.Write(_file, part.Layers, part.Embedding, part.Head, stream, _stop.Token);
                 stream.Socket.Shutdown(SocketShutdown.Send);
-                long came = sentTo.AddOrUpdate(part.Device, sent, (_, before) => before + sent);
+                long came = _sentTo.AddOrUpdate(part.Device, sent, (_, before) => before + sent);
 
                 // Whoever has asked for nothing may tell what it holds now, with all that came since it last did.
                 if (part is { Layers.Count: 0, Embedding: false, Head: false } && await Task.Run(() => Told(stream)) is { } told)
                 {
-                    held[part.Device] = told with { SentBytes = came };
-                    sentTo[part.Device] = 0;
-                    Loaded?.Invoke(held[part.Device]);
+                    _held[part.Device] = told with { SentBytes = came };
+                    _sentTo[part.Device] = 0;
+                    Loaded?.Invoke(_held[part.Device]);
                 }
             }
             catch (Exception problem) when (problem is IOException or OperationCanceledException or ArgumentException)

@@ -9,10 +9,10 @@ namespace E2LLM.Samples.EdgeCluster.Stages;
 /// <summary>A device's side of <see cref="WeightServer"/>: no file, only a stream to where one is. What a new plan leaves to the device is kept; only what it lacks comes.</summary>
 internal sealed class WeightSource(StageSettings settings) : IDisposable
 {
-    private ModelIdentity? model;
-    private ModelWeights? weights;
+    private ModelIdentity? _model;
+    private ModelWeights? _weights;
 
-    public void Dispose() => weights?.Dispose();
+    public void Dispose() => _weights?.Dispose();
 
     /// <summary>Which model it will be: a slice of no layers says that.</summary>
     public async Task<ModelIdentity> ReadIdentityAsync()
@@ -21,25 +21,25 @@ internal sealed class WeightSource(StageSettings settings) : IDisposable
         using var header = new MemoryStream();
         await stream.CopyToAsync(header);
         using GgufFile nothing = GgufFile.Read(header.ToArray());
-        return model = ModelIdentityReader.Read(nothing);
+        return _model = ModelIdentityReader.Read(nothing);
     }
 
     /// <summary>Loads what a plan gives to this device: the delegate that the library asks for.</summary>
     public async ValueTask<LoadedStage> LoadAsync(LayerRange layers, bool embedding, bool head, CancellationToken ct)
     {
         // The library has let go of the layers by now: the executor that it had is disposed, its weights are ours.
-        ModelWeights? kept = weights?.Keep(layers, embedding, head);
-        weights = null;
+        ModelWeights? kept = _weights?.Keep(layers, embedding, head);
+        _weights = null;
         List<ModelWeights> parts = kept is null ? [] : [kept];
         try
         {
             foreach ((LayerRange missing, bool first, bool last) in Missing(kept, layers, embedding, head))
             {
                 await using Stream brought = await AskAsync(missing, first, last, ct);
-                parts.Insert(missing.Start < (kept?.Layers.Start ?? 0) ? 0 : parts.Count, await ReadAsync(brought, ct));
+                parts.Insert(missing.Start < (kept?.Layers.Start ?? 0) ? 0 : parts.Count, await ReadAsync(brought, missing, ct));
             }
 
-            weights = ModelWeights.Join(parts);
+            _weights = ModelWeights.Join(parts);
         }
         catch
         {
@@ -47,14 +47,14 @@ internal sealed class WeightSource(StageSettings settings) : IDisposable
             throw;
         }
 
-        var executor = new LayerRangeExecutor(weights, new ExecutorOptions
+        var executor = new LayerRangeExecutor(_weights, new ExecutorOptions
         {
             // Several processes share this machine; one thread each is enough, and changes no result.
             ThreadCount = 1,
             MaxBatchTokenCount = StageFleet.ChunkTokens,
-            KvBudgetBytes = Math.Max(0, settings.MemoryBytes - weights.Memory.TotalBytes),
+            KvBudgetBytes = Math.Max(0, settings.MemoryBytes - _weights.Memory.TotalBytes),
         });
-        await TellAsync(new SliceRequest(settings.Device, layers, embedding, head), weights.Memory.TotalBytes, executor.KvPool.BlockCount * executor.KvPool.Layout.BlockBytes, ct);
+        await TellAsync(new SliceRequest(settings.Device, layers, embedding, head), _weights.Memory.TotalBytes, executor.KvPool.BlockCount * executor.KvPool.Layout.BlockBytes, ct);
         return new LoadedStage(executor);
     }
 
@@ -76,11 +76,11 @@ internal sealed class WeightSource(StageSettings settings) : IDisposable
         }
     }
 
-    private async Task<ModelWeights> ReadAsync(Stream stream, CancellationToken ct)
+    private async Task<ModelWeights> ReadAsync(Stream stream, LayerRange layers, CancellationToken ct)
     {
         ModelIdentity? theirs = null;
-        ModelWeights loaded = await Task.Run(() => ModelWeights.Load(stream, out theirs, cancellationToken: ct), ct);
-        if (model!.DifferencesFrom(theirs!).Count > 0)
+        ModelWeights loaded = await Task.Run(() => ModelWeights.Load(stream, out theirs, progress: new LoadingLines(settings.Device, layers), cancellationToken: ct), ct);
+        if (_model!.DifferencesFrom(theirs!).Count > 0)
         {
             loaded.Dispose();
             throw new IOException("The host has another model than before.");

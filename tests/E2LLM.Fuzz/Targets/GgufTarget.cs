@@ -10,7 +10,7 @@ namespace E2LLM.Fuzz.Targets;
 /// </summary>
 internal sealed class GgufTarget : IFuzzTarget
 {
-    private readonly List<(byte[] Bytes, IReadOnlyList<(int Offset, int Bytes)> Fields)> seeds;
+    private readonly List<(byte[] Bytes, IReadOnlyList<(int Offset, int Bytes)> Fields)> _seeds;
 
     public GgufTarget()
     {
@@ -27,14 +27,14 @@ internal sealed class GgufTarget : IFuzzTarget
                 .Raw("e", 12, new byte[8]).Raw("f", 0, [1]).Array("g", 7, 3, [0, 1, 0]),
             TinyBpe.Vocabulary("llama-bpe"),
         ];
-        seeds = [.. builders.Select(builder => (builder.Build(), builder.Fields))];
+        _seeds = [.. builders.Select(builder => (builder.Build(), builder.Fields))];
     }
 
     public string Name => "gguf";
 
     public byte[] CreateInput(Random random)
     {
-        (byte[] bytes, IReadOnlyList<(int Offset, int Bytes)> fields) = seeds[random.Next(seeds.Count)];
+        (byte[] bytes, IReadOnlyList<(int Offset, int Bytes)> fields) = _seeds[random.Next(_seeds.Count)];
         return ByteMutator.Mutate(bytes, fields, random);
     }
 

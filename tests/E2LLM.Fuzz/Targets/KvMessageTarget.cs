@@ -24,9 +24,9 @@ internal sealed class KvMessageTarget : IFuzzTarget, IDisposable
             VocabularySize = 100, ContextLength = 512, RopeDimensionCount = HeadDim, RmsNormEpsilon = 1e-5f,
         }, new byte[32], new byte[32]);
 
-    private readonly int[] tokens = [.. Enumerable.Range(0, Tokens)];
-    private readonly List<(KvElementType Type, List<byte[]> Frames)> seeds = [];
-    private readonly KvCachePool[] pools = [.. Types.Select(type => new KvCachePool(new KvCacheLayout(new LayerRange(0, 2), Heads, HeadDim, type), 8))];
+    private readonly int[] _tokens = [.. Enumerable.Range(0, Tokens)];
+    private readonly List<(KvElementType Type, List<byte[]> Frames)> _seeds = [];
+    private readonly KvCachePool[] _pools = [.. Types.Select(type => new KvCachePool(new KvCacheLayout(new LayerRange(0, 2), Heads, HeadDim, type), 8))];
 
     public KvMessageTarget()
     {
@@ -34,7 +34,7 @@ internal sealed class KvMessageTarget : IFuzzTarget, IDisposable
         {
             foreach (IKvBlockCodec codec in KvCodecSet.Default.Codecs)
             {
-                seeds.Add((type, FrameBytes.Frames(Message(type, codec))));
+                _seeds.Add((type, FrameBytes.Frames(Message(type, codec))));
             }
         }
     }
@@ -44,7 +44,7 @@ internal sealed class KvMessageTarget : IFuzzTarget, IDisposable
     /// <summary>First byte: the element type of the target.</summary>
     public byte[] CreateInput(Random random)
     {
-        (KvElementType type, List<byte[]> frames) = seeds[random.Next(seeds.Count)];
+        (KvElementType type, List<byte[]> frames) = _seeds[random.Next(_seeds.Count)];
         List<byte[]> bent = [.. frames];
         int index = random.Next(bent.Count);
         byte[] frame = bent[index];
@@ -69,11 +69,11 @@ internal sealed class KvMessageTarget : IFuzzTarget, IDisposable
             return false;
         }
 
-        KvCachePool pool = pools[input[0]];
+        KvCachePool pool = _pools[input[0]];
         using KvCache target = pool.CreateSequence();
         try
         {
-            int applied = new KvTransferReader(new ReadOnlySequence<byte>(input, 1, input.Length - 1)).Import(target, Model, tokens);
+            int applied = new KvTransferReader(new ReadOnlySequence<byte>(input, 1, input.Length - 1)).Import(target, Model, _tokens);
             if (applied != Tokens || target.Length != Tokens || !IsFinite(target))
             {
                 throw new FuzzFailureException($"{applied} positions were applied, {target.Length} are there, or some are no finite numbers.");
@@ -89,7 +89,7 @@ internal sealed class KvMessageTarget : IFuzzTarget, IDisposable
         }
     }
 
-    public void Dispose() => Array.ForEach(pools, pool => pool.Dispose());
+    public void Dispose() => Array.ForEach(_pools, pool => pool.Dispose());
 
     private static bool IsFinite(KvCache cache)
     {
@@ -108,7 +108,7 @@ internal sealed class KvMessageTarget : IFuzzTarget, IDisposable
 
     private byte[] Message(KvElementType type, IKvBlockCodec codec)
     {
-        using KvCache cache = pools[(int)type].CreateSequence();
+        using KvCache cache = _pools[(int)type].CreateSequence();
         cache.Reserve(Tokens);
         byte[] raw = new byte[Tokens * cache.Layout.TokenBytes];
         for (int layer = 0; layer < 2; layer++)
@@ -126,7 +126,7 @@ internal sealed class KvMessageTarget : IFuzzTarget, IDisposable
 
         cache.Extend(Tokens);
         var output = new ArrayBufferWriter<byte>();
-        using var writer = new KvTransferWriter(output, KvTransferHeader.For(1, Model, tokens, cache.Layout), codec);
+        using var writer = new KvTransferWriter(output, KvTransferHeader.For(1, Model, _tokens, cache.Layout), codec);
         writer.WriteAll(cache);
         return output.WrittenSpan.ToArray();
     }

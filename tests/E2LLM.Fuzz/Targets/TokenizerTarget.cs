@@ -14,19 +14,19 @@ internal sealed class TokenizerTarget : IFuzzTarget
     private static readonly string[] Pieces =
         ["hello", " ", "  ", "\n", "\r\n", "'s", "'LL", "12", "1234", "<|endoftext|>", "<user>", "<s>", "\u2581", "a", "\uD83E\uDD99", "\uD83E", "\u00E9", "\u4F60"];
 
-    private readonly List<(ITokenizer Tokenizer, bool RoundTrips)> tokenizers = [];
+    private readonly List<(ITokenizer Tokenizer, bool RoundTrips)> _tokenizers = [];
 
     public TokenizerTarget()
     {
         foreach (string pre in new[] { "llama-bpe", "qwen2", "gpt-2", "smollm" })
         {
             using GgufFile file = GgufFile.Read(TinyBpe.Vocabulary(pre).Build());
-            tokenizers.Add((TokenizerLoader.Load(file.Metadata), true));
+            _tokenizers.Add((TokenizerLoader.Load(file.Metadata), true));
         }
 
         // SentencePiece writes spaces as U+2581, so a text that has that character does not come back.
         using GgufFile tiny = GgufFile.Read(TinyModel.Metadata().WithTokenizer().Build());
-        tokenizers.Add((TokenizerLoader.Load(tiny.Metadata), false));
+        _tokenizers.Add((TokenizerLoader.Load(tiny.Metadata), false));
     }
 
     public string Name => "tokenizer";
@@ -49,7 +49,7 @@ internal sealed class TokenizerTarget : IFuzzTarget
             return false;
         }
 
-        (ITokenizer tokenizer, bool roundTrips) = tokenizers[input[0] % tokenizers.Count];
+        (ITokenizer tokenizer, bool roundTrips) = _tokenizers[input[0] % _tokenizers.Count];
         string text = new(MemoryMarshal.Cast<byte, char>(input.AsSpan(1)));
         foreach (bool parseSpecial in new[] { false, true })
         {

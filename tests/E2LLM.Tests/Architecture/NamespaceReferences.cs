@@ -16,18 +16,18 @@ internal sealed class NamespaceReferences
         .Select(field => (OpCode)field.GetValue(null)!)
         .ToDictionary(code => (int)(ushort)code.Value);
 
-    private readonly MetadataReader metadata;
-    private readonly PEReader image;
-    private readonly string root;
-    private readonly TypeNames types;
-    private readonly Dictionary<(string From, string To), string> found = [];
+    private readonly MetadataReader _metadata;
+    private readonly PEReader _image;
+    private readonly string _root;
+    private readonly TypeNames _types;
+    private readonly Dictionary<(string From, string To), string> _found = [];
 
     private NamespaceReferences(PEReader image, string root)
     {
-        this.image = image;
-        this.root = root;
-        metadata = image.GetMetadataReader();
-        types = new TypeNames();
+        _image = image;
+        _root = root;
+        _metadata = image.GetMetadataReader();
+        _types = new TypeNames();
     }
 
     /// <summary>
@@ -45,20 +45,20 @@ internal sealed class NamespaceReferences
 
     private void ReadAll()
     {
-        foreach (TypeDefinitionHandle handle in metadata.TypeDefinitions)
+        foreach (TypeDefinitionHandle handle in _metadata.TypeDefinitions)
         {
             if (NamespaceOf(handle) is not { } from)
             {
                 continue;
             }
 
-            TypeDefinition type = metadata.GetTypeDefinition(handle);
+            TypeDefinition type = _metadata.GetTypeDefinition(handle);
             var used = new HashSet<EntityHandle>();
             Add(used, type.BaseType);
             AddAttributes(used, type.GetCustomAttributes());
             foreach (InterfaceImplementationHandle item in type.GetInterfaceImplementations())
             {
-                Add(used, metadata.GetInterfaceImplementation(item).Interface);
+                Add(used, _metadata.GetInterfaceImplementation(item).Interface);
             }
 
             foreach (GenericParameterHandle parameter in type.GetGenericParameters())
@@ -68,21 +68,21 @@ internal sealed class NamespaceReferences
 
             foreach (FieldDefinitionHandle field in type.GetFields())
             {
-                used.UnionWith(metadata.GetFieldDefinition(field).DecodeSignature(types, null));
+                used.UnionWith(_metadata.GetFieldDefinition(field).DecodeSignature(_types, null));
             }
 
             foreach (MethodDefinitionHandle method in type.GetMethods())
             {
-                AddMethod(used, metadata.GetMethodDefinition(method));
+                AddMethod(used, _metadata.GetMethodDefinition(method));
             }
 
-            string name = metadata.GetString(type.Name);
+            string name = _metadata.GetString(type.Name);
             foreach (EntityHandle target in used)
             {
                 if (target.Kind == HandleKind.TypeDefinition
                     && NamespaceOf((TypeDefinitionHandle)target) is { } to && to != from)
                 {
-                    found.TryAdd((from, to), name);
+                    _found.TryAdd((from, to), name);
                 }
             }
         }
@@ -90,7 +90,7 @@ internal sealed class NamespaceReferences
 
     private void AddMethod(HashSet<EntityHandle> used, MethodDefinition method)
     {
-        AddSignature(used, method.DecodeSignature(types, null));
+        AddSignature(used, method.DecodeSignature(_types, null));
         AddAttributes(used, method.GetCustomAttributes());
         foreach (GenericParameterHandle parameter in method.GetGenericParameters())
         {
@@ -102,10 +102,10 @@ internal sealed class NamespaceReferences
             return;
         }
 
-        MethodBodyBlock body = image.GetMethodBody(method.RelativeVirtualAddress);
+        MethodBodyBlock body = _image.GetMethodBody(method.RelativeVirtualAddress);
         if (!body.LocalSignature.IsNil)
         {
-            foreach (ImmutableHashSet<EntityHandle> local in metadata.GetStandaloneSignature(body.LocalSignature).DecodeLocalSignature(types, null))
+            foreach (ImmutableHashSet<EntityHandle> local in _metadata.GetStandaloneSignature(body.LocalSignature).DecodeLocalSignature(_types, null))
             {
                 used.UnionWith(local);
             }
@@ -164,35 +164,35 @@ internal sealed class NamespaceReferences
                 used.Add(handle);
                 break;
             case HandleKind.TypeSpecification:
-                used.UnionWith(metadata.GetTypeSpecification((TypeSpecificationHandle)handle).DecodeSignature(types, null));
+                used.UnionWith(_metadata.GetTypeSpecification((TypeSpecificationHandle)handle).DecodeSignature(_types, null));
                 break;
             case HandleKind.FieldDefinition:
-                FieldDefinition field = metadata.GetFieldDefinition((FieldDefinitionHandle)handle);
+                FieldDefinition field = _metadata.GetFieldDefinition((FieldDefinitionHandle)handle);
                 used.Add(field.GetDeclaringType());
-                used.UnionWith(field.DecodeSignature(types, null));
+                used.UnionWith(field.DecodeSignature(_types, null));
                 break;
             case HandleKind.MethodDefinition:
-                MethodDefinition method = metadata.GetMethodDefinition((MethodDefinitionHandle)handle);
+                MethodDefinition method = _metadata.GetMethodDefinition((MethodDefinitionHandle)handle);
                 used.Add(method.GetDeclaringType());
-                AddSignature(used, method.DecodeSignature(types, null));
+                AddSignature(used, method.DecodeSignature(_types, null));
                 break;
             case HandleKind.MemberReference:
-                MemberReference member = metadata.GetMemberReference((MemberReferenceHandle)handle);
+                MemberReference member = _metadata.GetMemberReference((MemberReferenceHandle)handle);
                 Add(used, member.Parent);
                 if (member.GetKind() == MemberReferenceKind.Method)
                 {
-                    AddSignature(used, member.DecodeMethodSignature(types, null));
+                    AddSignature(used, member.DecodeMethodSignature(_types, null));
                 }
                 else
                 {
-                    used.UnionWith(member.DecodeFieldSignature(types, null));
+                    used.UnionWith(member.DecodeFieldSignature(_types, null));
                 }
 
                 break;
             case HandleKind.MethodSpecification:
-                MethodSpecification instance = metadata.GetMethodSpecification((MethodSpecificationHandle)handle);
+                MethodSpecification instance = _metadata.GetMethodSpecification((MethodSpecificationHandle)handle);
                 Add(used, instance.Method);
-                foreach (ImmutableHashSet<EntityHandle> argument in instance.DecodeSignature(types, null))
+                foreach (ImmutableHashSet<EntityHandle> argument in instance.DecodeSignature(_types, null))
                 {
                     used.UnionWith(argument);
                 }
@@ -216,30 +216,30 @@ internal sealed class NamespaceReferences
     {
         foreach (CustomAttributeHandle attribute in attributes)
         {
-            Add(used, metadata.GetCustomAttribute(attribute).Constructor);
+            Add(used, _metadata.GetCustomAttribute(attribute).Constructor);
         }
     }
 
     private void AddConstraints(HashSet<EntityHandle> used, GenericParameterHandle parameter)
     {
-        foreach (GenericParameterConstraintHandle constraint in metadata.GetGenericParameter(parameter).GetConstraints())
+        foreach (GenericParameterConstraintHandle constraint in _metadata.GetGenericParameter(parameter).GetConstraints())
         {
-            Add(used, metadata.GetGenericParameterConstraint(constraint).Type);
+            Add(used, _metadata.GetGenericParameterConstraint(constraint).Type);
         }
     }
 
     /// <summary>The first segment below the root; null for what lies outside it (the compiler's own types among them).</summary>
     private string? NamespaceOf(TypeDefinitionHandle handle)
     {
-        TypeDefinition type = metadata.GetTypeDefinition(handle);
+        TypeDefinition type = _metadata.GetTypeDefinition(handle);
         while (!type.GetDeclaringType().IsNil)
         {
-            type = metadata.GetTypeDefinition(type.GetDeclaringType());
+            type = _metadata.GetTypeDefinition(type.GetDeclaringType());
         }
 
-        string name = metadata.GetString(type.Namespace);
-        return name == root ? ""
-            : name.StartsWith(root + ".", StringComparison.Ordinal) ? name[(root.Length + 1)..].Split('.')[0]
+        string name = _metadata.GetString(type.Namespace);
+        return name == _root ? ""
+            : name.StartsWith(_root + ".", StringComparison.Ordinal) ? name[(_root.Length + 1)..].Split('.')[0]
             : null;
     }
 }

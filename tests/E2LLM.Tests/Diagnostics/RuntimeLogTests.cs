@@ -15,8 +15,8 @@ namespace E2LLM.Tests.Diagnostics;
 /// <summary>What an operator reads when devices come, go and fail.</summary>
 public sealed partial class RuntimeLogTests : IDisposable
 {
-    private readonly CollectedLog stages = new();
-    private readonly CollectedLog log = new();
+    private readonly CollectedLog _stages = new();
+    private readonly CollectedLog _log = new();
 
     [Fact]
     public async Task Serve_DecodeDeviceLost_ConnectionLossAndRecoveryAreTold()
@@ -24,7 +24,7 @@ public sealed partial class RuntimeLogTests : IDisposable
         await using (MemoryCluster cluster = Cluster())
         {
             await using Dispatcher dispatcher = await cluster.DispatchAsync(
-                new DispatcherOptions { LoggerFactory = log }, cluster.Add("p", ReplicaRole.Prefill, 4), cluster.Add("d", ReplicaRole.Decode, 3), cluster.Add("e", ReplicaRole.Decode, 5));
+                new DispatcherOptions { LoggerFactory = _log }, cluster.Add("p", ReplicaRole.Prefill, 4), cluster.Add("d", ReplicaRole.Decode, 3), cluster.Add("e", ReplicaRole.Decode, 5));
             ServedRequest served = dispatcher.Serve(DispatcherTests.Request(70, 20));
             int count = 0;
             await foreach (int _ in served)
@@ -36,26 +36,26 @@ public sealed partial class RuntimeLogTests : IDisposable
             }
 
             Assert.Equal(20, count);
-            Assert.Equal(["d", "e", "p"], log.Of(120).Select(entry => Quoted().Match(entry.Text).Value).Order());
-            LogEntry lost = Assert.Single(log.Of(121)), begun = Assert.Single(log.Of(110));
+            Assert.Equal(["d", "e", "p"], _log.Of(120).Select(entry => Quoted().Match(entry.Text).Value).Order());
+            LogEntry lost = Assert.Single(_log.Of(121)), begun = Assert.Single(_log.Of(110));
             Assert.Equal(LogLevel.Warning, lost.Level);
             Assert.IsType<PeerLostException>(lost.Error);
             Assert.IsType<PeerLostException>(begun.Error);
             Assert.Contains("behind 74 tokens; recovery 1 of at most 8", begun.Text, StringComparison.Ordinal);
-            Assert.Single(log.Of(111));
-            Assert.Equal(2, log.Of(101).Count);
-            Assert.Contains("70 prompt tokens, at most 20", Assert.Single(log.Of(100)).Text, StringComparison.Ordinal);
-            Assert.EndsWith("ended after 20 tokens", Assert.Single(log.Of(102)).Text, StringComparison.Ordinal);
-            Assert.Equal(["E2LLM.Replicas.Dispatcher", "E2LLM.Replicas.Replica"], log.All.Select(entry => entry.Category).Distinct().Order());
-            Assert.NotEmpty(stages.Of(162));
+            Assert.Single(_log.Of(111));
+            Assert.Equal(2, _log.Of(101).Count);
+            Assert.Contains("70 prompt tokens, at most 20", Assert.Single(_log.Of(100)).Text, StringComparison.Ordinal);
+            Assert.EndsWith("ended after 20 tokens", Assert.Single(_log.Of(102)).Text, StringComparison.Ordinal);
+            Assert.Equal(["E2LLM.Replicas.Dispatcher", "E2LLM.Replicas.Replica"], _log.All.Select(entry => entry.Category).Distinct().Order());
+            Assert.NotEmpty(_stages.Of(162));
         }
 
         // A driver to each of six stages, three chains, and keys and values over four links at first, then to the two stages of the other replica.
-        string[] opened = [.. stages.Of(140).Select(entry => entry.Text)];
+        string[] opened = [.. _stages.Of(140).Select(entry => entry.Text)];
         Assert.Equal(6, opened.Count(text => text.EndsWith("(Driver)", StringComparison.Ordinal)));
         Assert.True(opened.Count(text => text.EndsWith("(Chain)", StringComparison.Ordinal)) >= 6);
-        Assert.NotEmpty(stages.Of(142));
-        Assert.All(stages.All, entry => Assert.Equal("E2LLM.Replicas.StageHost", entry.Category));
+        Assert.NotEmpty(_stages.Of(142));
+        Assert.All(_stages.All, entry => Assert.Equal("E2LLM.Replicas.StageHost", entry.Category));
     }
 
     [Fact]
@@ -64,17 +64,17 @@ public sealed partial class RuntimeLogTests : IDisposable
         int broken = 0;
         await using MemoryCluster cluster = new()
         {
-            HostOptions = options => options with { LoggerFactory = stages },
+            HostOptions = options => options with { LoggerFactory = _stages },
             WrapBetween = (from, peer, stream) => from == "p0" && peer == "d0" && Interlocked.Exchange(ref broken, 1) == 0 ? new EndingStream(stream, 3000) : stream,
         };
         await using Dispatcher dispatcher = await cluster.DispatchAsync(
-            new DispatcherOptions { LoggerFactory = log }, cluster.Add("p", ReplicaRole.Prefill), cluster.Add("d", ReplicaRole.Decode));
+            new DispatcherOptions { LoggerFactory = _log }, cluster.Add("p", ReplicaRole.Prefill), cluster.Add("d", ReplicaRole.Decode));
         Assert.Equal(6, (await DispatcherTests.CollectAsync(dispatcher.Serve(DispatcherTests.Request(70, 6)))).Count);
-        LogEntry failed = await stages.WaitAsync(160);
+        LogEntry failed = await _stages.WaitAsync(160);
         Assert.Contains("from stage p0 to d0", failed.Text, StringComparison.Ordinal);
         Assert.Equal(LogLevel.Warning, failed.Level);
-        Assert.NotEmpty(log.Of(110).Concat(log.Of(112)));
-        Assert.Single(log.Of(111));
+        Assert.NotEmpty(_log.Of(110).Concat(_log.Of(112)));
+        Assert.Single(_log.Of(111));
     }
 
     [Fact]
@@ -87,19 +87,19 @@ public sealed partial class RuntimeLogTests : IDisposable
         await using Dispatcher dispatcher = await cluster.DispatchAsync(
             new DispatcherOptions
             {
-                LoggerFactory = log, MaxRecoveryCount = 1,
+                LoggerFactory = _log, MaxRecoveryCount = 1,
                 Replan = (loss, _) => ValueTask.FromResult<DeploymentPlan?>(loss.FailedPlanCount > 0 ? null : Plan(only with { Stages = [only.Stages[0] with { Device = "b" }] })),
             },
             only);
-        Assert.Equal("Stage a loads layers [0, 8)", Assert.Single(stages.Of(150)).Text);
-        Assert.Single(stages.Of(151));
-        Assert.EndsWith("0 replicas stay, 0 end, 1 come", Assert.Single(log.Of(131)).Text, StringComparison.Ordinal);
+        Assert.Equal("Stage a loads layers [0, 8)", Assert.Single(_stages.Of(150)).Text);
+        Assert.Single(_stages.Of(151));
+        Assert.EndsWith("0 replicas stay, 0 end, 1 come", Assert.Single(_log.Of(131)).Text, StringComparison.Ordinal);
         cluster.Kill("a");
-        Assert.Contains("lost are a, 0 replicas run", (await log.WaitAsync(130)).Text, StringComparison.Ordinal);
-        LogEntry notLoaded = await stages.WaitAsync(152);
+        Assert.Contains("lost are a, 0 replicas run", (await _log.WaitAsync(130)).Text, StringComparison.Ordinal);
+        LogEntry notLoaded = await _stages.WaitAsync(152);
         Assert.Contains("no disk", notLoaded.Text, StringComparison.Ordinal);
-        Assert.IsType<PeerLostException>((await log.WaitAsync(132)).Error);
-        await log.WaitAsync(133);
+        Assert.IsType<PeerLostException>((await _log.WaitAsync(132)).Error);
+        await _log.WaitAsync(133);
     }
 
     [Fact]
@@ -109,7 +109,7 @@ public sealed partial class RuntimeLogTests : IDisposable
         ReplicaPlan plan = cluster.Add("p", ReplicaRole.Mixed);
         var other = new ModelIdentity(ToyExecutor.ToyShape(8), new byte[32], new byte[] { 9 }.Concat(new byte[31]).ToArray());
         await Assert.ThrowsAsync<HandshakeRejectedException>(() => Replica.ConnectAsync(plan, other, cluster.ConnectAsync, cluster.Options));
-        Assert.Contains("weights_hash: ours ", (await stages.WaitAsync(143)).Text, StringComparison.Ordinal);
+        Assert.Contains("weights_hash: ours ", (await _stages.WaitAsync(143)).Text, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -117,16 +117,16 @@ public sealed partial class RuntimeLogTests : IDisposable
     {
         await using MemoryCluster cluster = Cluster();
         await using Dispatcher dispatcher = await cluster.DispatchAsync(
-            new DispatcherOptions { LoggerFactory = log }, cluster.Add("m", ReplicaRole.Mixed, [], range => new ToyExecutor(8, range, blockCount: 2)));
+            new DispatcherOptions { LoggerFactory = _log }, cluster.Add("m", ReplicaRole.Mixed, [], range => new ToyExecutor(8, range, blockCount: 2)));
         await Assert.ThrowsAsync<ArgumentOutOfRangeException>(() => DispatcherTests.CollectAsync(dispatcher.Serve(DispatcherTests.Request(300, 20))));
-        Assert.Contains("300 tokens fits no replica", Assert.Single(log.Of(104)).Text, StringComparison.Ordinal);
-        Assert.IsType<ArgumentOutOfRangeException>(Assert.Single(log.Of(103)).Error);
+        Assert.Contains("300 tokens fits no replica", Assert.Single(_log.Of(104)).Text, StringComparison.Ordinal);
+        Assert.IsType<ArgumentOutOfRangeException>(Assert.Single(_log.Of(103)).Error);
     }
 
     [Fact]
     public async Task Generator_LoadsAnswersAndRefuses_NoTextIsTold()
     {
-        using (TextGenerator generator = TextGenerator.Load(TestModel.OwnModel("q8_0"), new GeneratorOptions { LoggerFactory = log }))
+        using (TextGenerator generator = TextGenerator.Load(TestModel.OwnModel("q8_0"), new GeneratorOptions { LoggerFactory = _log }))
         {
             await foreach (GeneratedToken _ in generator.GenerateAsync("The purple dog", new GenerationOptions { MaxTokenCount = 4 }))
             {
@@ -135,10 +135,10 @@ public sealed partial class RuntimeLogTests : IDisposable
             Assert.Throws<ArgumentException>(() => generator.GenerateAsync(string.Join(' ', Enumerable.Repeat("purple", 3000))));
         }
 
-        Assert.Contains($"{new FileInfo(TestModel.OwnModel("q8_0")).Name.Split('-')[0]}", Assert.Single(log.Of(153)).Text, StringComparison.OrdinalIgnoreCase);
-        Assert.EndsWith("ended after 4 tokens", Assert.Single(log.Of(102)).Text, StringComparison.Ordinal);
-        Assert.Single(log.Of(104));
-        Assert.All(log.All, entry => Assert.Equal(("E2LLM.Generation.TextGenerator", false), (entry.Category, entry.Text.Contains("purple", StringComparison.Ordinal))));
+        Assert.Contains($"{new FileInfo(TestModel.OwnModel("q8_0")).Name.Split('-')[0]}", Assert.Single(_log.Of(153)).Text, StringComparison.OrdinalIgnoreCase);
+        Assert.EndsWith("ended after 4 tokens", Assert.Single(_log.Of(102)).Text, StringComparison.Ordinal);
+        Assert.Single(_log.Of(104));
+        Assert.All(_log.All, entry => Assert.Equal(("E2LLM.Generation.TextGenerator", false), (entry.Category, entry.Text.Contains("purple", StringComparison.Ordinal))));
     }
 
     [Fact]
@@ -154,11 +154,11 @@ public sealed partial class RuntimeLogTests : IDisposable
 
     public void Dispose()
     {
-        stages.Dispose();
-        log.Dispose();
+        _stages.Dispose();
+        _log.Dispose();
     }
 
-    private MemoryCluster Cluster() => new() { HostOptions = options => options with { LoggerFactory = stages } };
+    private MemoryCluster Cluster() => new() { HostOptions = options => options with { LoggerFactory = _stages } };
 
     private static DeploymentPlan Plan(ReplicaPlan replica) =>
         new() { Planner = "test", ModelName = "test", Objective = new PlanObjective { Kind = "capacity" }, Replicas = [replica] };

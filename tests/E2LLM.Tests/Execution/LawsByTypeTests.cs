@@ -49,8 +49,8 @@ public sealed class LawsByTypeTests
     /// <summary>Consecutive executors that together hold the model.</summary>
     private sealed class Stages : IDisposable
     {
-        private readonly List<ModelWeights> weights = [];
-        private readonly List<LayerRangeExecutor> executors = [];
+        private readonly List<ModelWeights> _weights = [];
+        private readonly List<LayerRangeExecutor> _executors = [];
 
         public Stages(byte[] bytes, int threads, LayerRange[] ranges)
         {
@@ -58,29 +58,29 @@ public sealed class LawsByTypeTests
             ModelShape shape = ModelShapeReader.Read(file);
             foreach (LayerRange range in ranges)
             {
-                weights.Add(ModelWeights.Load(file, shape, range, embedding: range.Start == 0, head: range.End == shape.LayerCount));
-                executors.Add(new LayerRangeExecutor(weights[^1], new ExecutorOptions { ThreadCount = threads, KvElementType = KvElementType.F16 }));
+                _weights.Add(ModelWeights.Load(file, shape, range, embedding: range.Start == 0, head: range.End == shape.LayerCount));
+                _executors.Add(new LayerRangeExecutor(_weights[^1], new ExecutorOptions { ThreadCount = threads, KvElementType = KvElementType.F16 }));
             }
         }
 
         /// <summary>Logits of every position of each sequence; all sequences go through together, in the same chunks.</summary>
         public float[][] Run(int[][] sequences, int[] chunks)
         {
-            ModelShape shape = executors[0].Shape;
-            KvCache[][] caches = [.. executors.Select(executor => sequences.Select(_ => executor.CreateSequence()).ToArray())];
+            ModelShape shape = _executors[0].Shape;
+            KvCache[][] caches = [.. _executors.Select(executor => sequences.Select(_ => executor.CreateSequence()).ToArray())];
             List<float>[] results = [.. sequences.Select(_ => new List<float>())];
             int done = 0;
             foreach (int chunk in chunks)
             {
                 float[] hidden = new float[sequences.Length * chunk * shape.HiddenSize];
-                executors[0].Embed(sequences.SelectMany(ids => ids.Skip(done).Take(chunk)).ToArray(), hidden);
-                for (int stage = 0; stage < executors.Count; stage++)
+                _executors[0].Embed(sequences.SelectMany(ids => ids.Skip(done).Take(chunk)).ToArray(), hidden);
+                for (int stage = 0; stage < _executors.Count; stage++)
                 {
-                    executors[stage].Forward(caches[stage].Select(cache => new SequenceSlice(cache, chunk)).ToArray(), hidden);
+                    _executors[stage].Forward(caches[stage].Select(cache => new SequenceSlice(cache, chunk)).ToArray(), hidden);
                 }
 
                 float[] logits = new float[sequences.Length * chunk * shape.VocabularySize];
-                executors[^1].ComputeLogits(hidden, logits);
+                _executors[^1].ComputeLogits(hidden, logits);
                 for (int i = 0; i < sequences.Length; i++)
                 {
                     results[i].AddRange(logits.AsSpan(i * chunk * shape.VocabularySize, chunk * shape.VocabularySize));
@@ -99,8 +99,8 @@ public sealed class LawsByTypeTests
 
         public void Dispose()
         {
-            executors.ForEach(executor => executor.Dispose());
-            weights.ForEach(weight => weight.Dispose());
+            _executors.ForEach(executor => executor.Dispose());
+            _weights.ForEach(weight => weight.Dispose());
         }
     }
 }

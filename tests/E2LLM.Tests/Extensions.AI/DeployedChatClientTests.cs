@@ -21,31 +21,31 @@ public sealed class DeployedChatClientTests : IAsyncLifetime
 {
     private const string Prompt = "Once upon a time";
     private static readonly string Long = string.Join(' ', Enumerable.Repeat("The dog ran to the park.", 20));
-    private readonly GgufFile file = GgufFile.Open(TestModel.OwnModel("q8_0"));
-    private readonly TextGenerator alone = TextGenerator.Load(TestModel.OwnModel("q8_0"), new GeneratorOptions { Executor = new ExecutorOptions { ThreadCount = 1 } });
-    private MemoryCluster cluster = null!;
-    private ReplicaPlan[] plans = [];
+    private readonly GgufFile _file = GgufFile.Open(TestModel.OwnModel("q8_0"));
+    private readonly TextGenerator _alone = TextGenerator.Load(TestModel.OwnModel("q8_0"), new GeneratorOptions { Executor = new ExecutorOptions { ThreadCount = 1 } });
+    private MemoryCluster _cluster = null!;
+    private ReplicaPlan[] _plans = [];
 
     public Task InitializeAsync()
     {
-        cluster = new MemoryCluster { Model = ModelIdentityReader.Read(file) };
-        plans = [cluster.Add("p", ReplicaRole.Prefill, [1], Load), cluster.Add("d", ReplicaRole.Decode, [2], Load), cluster.Add("e", ReplicaRole.Decode, [2], Load)];
+        _cluster = new MemoryCluster { Model = ModelIdentityReader.Read(_file) };
+        _plans = [_cluster.Add("p", ReplicaRole.Prefill, [1], Load), _cluster.Add("d", ReplicaRole.Decode, [2], Load), _cluster.Add("e", ReplicaRole.Decode, [2], Load)];
         return Task.CompletedTask;
     }
 
     public async Task DisposeAsync()
     {
-        await cluster.DisposeAsync();
-        alone.Dispose();
-        file.Dispose();
+        await _cluster.DisposeAsync();
+        _alone.Dispose();
+        _file.Dispose();
     }
 
     [Fact]
     public async Task GetStreamingResponse_OverADeployment_IsTheTextOfOneProcess()
     {
         await using Dispatcher dispatcher = await ConnectAsync();
-        using var client = new E2LLMChatClient(dispatcher, file);
-        using var local = new E2LLMChatClient(alone);
+        using var client = new E2LLMChatClient(dispatcher, _file);
+        using var local = new E2LLMChatClient(_alone);
         foreach (ChatOptions options in new[]
         {
             new ChatOptions { MaxOutputTokens = 24 },
@@ -63,14 +63,14 @@ public sealed class DeployedChatClientTests : IAsyncLifetime
         }
 
         await dispatcher.DisposeAsync();
-        await cluster.AssertEmptyAsync();
+        await _cluster.AssertEmptyAsync();
     }
 
     [Fact]
     public async Task GetResponse_PromptAskedTwice_CountsWhatWasCached()
     {
         await using Dispatcher dispatcher = await ConnectAsync();
-        foreach (E2LLMChatClient client in new[] { new E2LLMChatClient(dispatcher, file), new E2LLMChatClient(alone) })
+        foreach (E2LLMChatClient client in new[] { new E2LLMChatClient(dispatcher, _file), new E2LLMChatClient(_alone) })
         {
             var options = new ChatOptions { MaxOutputTokens = 4 };
             ChatResponse first = await client.GetResponseAsync(Long, options), second = await client.GetResponseAsync(Long, options);
@@ -86,8 +86,8 @@ public sealed class DeployedChatClientTests : IAsyncLifetime
     {
         await using (Dispatcher dispatcher = await ConnectAsync())
         {
-            using var client = new E2LLMChatClient(dispatcher, file);
-            using var local = new E2LLMChatClient(alone);
+            using var client = new E2LLMChatClient(dispatcher, _file);
+            using var local = new E2LLMChatClient(_alone);
             var options = new ChatOptions { MaxOutputTokens = 30 };
             string text = "";
             int count = 0;
@@ -96,7 +96,7 @@ public sealed class DeployedChatClientTests : IAsyncLifetime
                 text += update.Text;
                 if (++count == 6)
                 {
-                    cluster.Kill("d1");
+                    _cluster.Kill("d1");
                 }
             }
 
@@ -111,21 +111,21 @@ public sealed class DeployedChatClientTests : IAsyncLifetime
             });
         }
 
-        cluster.Revive("d1");
-        await cluster.AssertEmptyAsync();
+        _cluster.Revive("d1");
+        await _cluster.AssertEmptyAsync();
     }
 
     [Fact]
     public async Task GetResponse_BadRequestsAndNoReplica_AreTypedErrors()
     {
         await using Dispatcher dispatcher = await ConnectAsync();
-        using var client = new E2LLMChatClient(dispatcher, file);
+        using var client = new E2LLMChatClient(dispatcher, _file);
         var biased = new GenerationOptions { Sampling = new() { LogitBias = new Dictionary<int, float> { [1_000_000] = 1f } } };
         Assert.Equal("LogitBias", (await Assert.ThrowsAsync<ArgumentOutOfRangeException>(() => client.GetResponseAsync(Prompt, new ChatOptions { RawRepresentationFactory = _ => biased }))).ParamName);
         await Assert.ThrowsAsync<ArgumentOutOfRangeException>(() => client.GetResponseAsync(string.Join(' ', Enumerable.Repeat("dog", 4000))));
         foreach (string device in new[] { "p0", "d0", "e0" })
         {
-            cluster.Kill(device);
+            _cluster.Kill(device);
         }
 
         await Assert.ThrowsAsync<NoReplicaException>(() => client.GetResponseAsync(Prompt));
@@ -148,18 +148,18 @@ public sealed class DeployedChatClientTests : IAsyncLifetime
         IChatClient client = host.Services.GetRequiredKeyedService<IChatClient>("cluster");
         Dispatcher dispatcher = host.Services.GetRequiredKeyedService<Dispatcher>("cluster");
         Assert.Same(dispatcher, client.GetService<Dispatcher>());
-        Assert.Equal(("e2llm", file.Metadata.GetString("general.name")), (client.GetService<ChatClientMetadata>()!.ProviderName, client.GetService<ChatClientMetadata>()!.DefaultModelId));
+        Assert.Equal(("e2llm", _file.Metadata.GetString("general.name")), (client.GetService<ChatClientMetadata>()!.ProviderName, client.GetService<ChatClientMetadata>()!.DefaultModelId));
         Assert.Null(client.GetService<TextGenerator>());
         Assert.Throws<InvalidOperationException>(() => host.Services.GetRequiredKeyedService<TextGenerator>("cluster"));
         Assert.NotEmpty((await client.GetResponseAsync(Prompt, new ChatOptions { MaxOutputTokens = 3 })).Text);
 
         Assert.Equal((HealthStatus.Healthy, "3 of 3 replicas are connected."), await CheckAsync());
-        cluster.Kill("d0");
+        _cluster.Kill("d0");
         await WaitAsync(() => dispatcher.Replicas.Count == 2);
         Assert.Equal((HealthStatus.Degraded, "2 of 3 replicas are connected."), await CheckAsync());
         Assert.NotEmpty((await client.GetResponseAsync(Prompt, new ChatOptions { MaxOutputTokens = 3 })).Text);
-        cluster.Kill("p1");
-        cluster.Kill("e1");
+        _cluster.Kill("p1");
+        _cluster.Kill("e1");
         await WaitAsync(() => dispatcher.Replicas.Count == 0);
         Assert.Equal((HealthStatus.Unhealthy, "0 of 3 replicas are connected."), await CheckAsync());
         await host.StopAsync();
@@ -175,7 +175,7 @@ public sealed class DeployedChatClientTests : IAsyncLifetime
     [Fact]
     public async Task AddE2LLM_DeploymentThatCannotConnect_HostDoesNotStart()
     {
-        cluster.Kill("d1");
+        _cluster.Kill("d1");
         HostApplicationBuilder builder = Host.CreateEmptyApplicationBuilder(null);
         builder.Services.AddE2LLM(o =>
         {
@@ -207,18 +207,18 @@ public sealed class DeployedChatClientTests : IAsyncLifetime
         Assert.True(condition());
     }
 
-    private Task<Dispatcher> ConnectAsync() => ConnectAsync(cluster.Model, default);
+    private Task<Dispatcher> ConnectAsync() => ConnectAsync(_cluster.Model, default);
 
     private Task<Dispatcher> ConnectAsync(ModelIdentity identity, CancellationToken ct) => Dispatcher.ConnectAsync(
-        new DeploymentPlan { Planner = "test", ModelName = identity.Shape.Name, Objective = new PlanObjective { Kind = "capacity" }, Replicas = plans },
-        identity, cluster.ConnectAsync, cluster.Options with { KvElementType = KvElementType.F16, ChunkTokenCount = 128 }, cancellationToken: ct);
+        new DeploymentPlan { Planner = "test", ModelName = identity.Shape.Name, Objective = new PlanObjective { Kind = "capacity" }, Replicas = _plans },
+        identity, _cluster.ConnectAsync, _cluster.Options with { KvElementType = KvElementType.F16, ChunkTokenCount = 128 }, cancellationToken: ct);
 
     private LayerRangeStageExecutor Load(LayerRange layers)
     {
-        ModelWeights weights = ModelWeights.Load(file, cluster.Model.Shape, layers, layers.Start == 0, layers.End == cluster.Model.Shape.LayerCount);
+        ModelWeights weights = ModelWeights.Load(_file, _cluster.Model.Shape, layers, layers.Start == 0, layers.End == _cluster.Model.Shape.LayerCount);
         var executor = new LayerRangeExecutor(weights, new ExecutorOptions { ThreadCount = 1, KvElementType = KvElementType.F16, KvBlockCount = 32 });
-        cluster.Own(weights);
-        cluster.Own(executor);
+        _cluster.Own(weights);
+        _cluster.Own(executor);
         return new LayerRangeStageExecutor(executor);
     }
 }

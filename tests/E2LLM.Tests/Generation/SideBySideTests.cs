@@ -8,9 +8,9 @@ namespace E2LLM.Tests.Generation;
 /// <summary>Texts that run beside each other, and texts that go on where earlier ones ended. The judge is always the same text generated alone and afresh.</summary>
 public sealed class SideBySideTests : IDisposable
 {
-    private readonly TestModel model = new(TestModel.OwnModel("q8_0"));
+    private readonly TestModel _model = new(TestModel.OwnModel("q8_0"));
 
-    public void Dispose() => model.Dispose();
+    public void Dispose() => _model.Dispose();
 
     [Fact]
     public async Task GenerateAsync_SlowConsumer_HoldsNobodyUpAndLosesNothing()
@@ -19,14 +19,14 @@ public sealed class SideBySideTests : IDisposable
         int[] slow = Prompt(20, 1), quick = Prompt(90, 2);
         await using IAsyncEnumerator<GeneratedToken> resting = generator.GenerateAsync(slow, Greedy(60)).GetAsyncEnumerator();
         Assert.True(await resting.MoveNextAsync());
-        Assert.Equal(model.Greedy(quick, 40, Stops(generator)), await Ids(generator, quick, 40));
+        Assert.Equal(_model.Greedy(quick, 40, Stops(generator)), await Ids(generator, quick, 40));
         List<int> ids = [resting.Current.Id];
         while (await resting.MoveNextAsync())
         {
             ids.Add(resting.Current.Id);
         }
 
-        Assert.Equal(model.Greedy(slow, 60, Stops(generator)), ids);
+        Assert.Equal(_model.Greedy(slow, 60, Stops(generator)), ids);
     }
 
     [Theory]
@@ -38,7 +38,7 @@ public sealed class SideBySideTests : IDisposable
         List<int>[] together = await Task.WhenAll(prompts.Select((prompt, i) => Ids(generator, prompt, 5 + (i * 3))));
         for (int i = 0; i < prompts.Length; i++)
         {
-            Assert.Equal(model.Greedy(prompts[i], 5 + (i * 3), Stops(generator)), together[i]);
+            Assert.Equal(_model.Greedy(prompts[i], 5 + (i * 3), Stops(generator)), together[i]);
         }
     }
 
@@ -52,7 +52,7 @@ public sealed class SideBySideTests : IDisposable
         (List<int> second, int reused) = await Run(generator, prompt, 12);
         Assert.Equal((0, 64 * pages), (none, reused));
         Assert.Equal(first, second);
-        Assert.Equal(model.Greedy(prompt, 12, Stops(generator)), second);
+        Assert.Equal(_model.Greedy(prompt, 12, Stops(generator)), second);
     }
 
     [Fact]
@@ -83,7 +83,7 @@ public sealed class SideBySideTests : IDisposable
             List<int>[] together = await Task.WhenAll(prompts.Select(prompt => Ids(generator, prompt, 20)));
             for (int i = 0; i < prompts.Length; i++)
             {
-                Assert.Equal(model.Greedy(prompts[i], 20, Stops(generator)), together[i]);
+                Assert.Equal(_model.Greedy(prompts[i], 20, Stops(generator)), together[i]);
             }
         }
 
@@ -98,7 +98,7 @@ public sealed class SideBySideTests : IDisposable
     {
         using TextGenerator generator = Load(new GeneratorOptions { MaxSequenceCount = 4, TokenBufferCount = 2 });
         int[] steady = Prompt(40, 5);
-        List<int> expected = model.Greedy(steady, 30, Stops(generator));
+        List<int> expected = _model.Greedy(steady, 30, Stops(generator));
         var random = new Random(1);
         for (int round = 0; round < 6; round++)
         {

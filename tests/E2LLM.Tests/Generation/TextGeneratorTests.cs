@@ -10,9 +10,9 @@ namespace E2LLM.Tests.Generation;
 public sealed class TextGeneratorTests : IDisposable
 {
     private static readonly GeneratorOptions OneThread = new() { Executor = new ExecutorOptions { ThreadCount = 1, KvElementType = KvElementType.F32 } };
-    private readonly TextGenerator generator = TextGenerator.Load(TestModel.OwnModel("f32"), OneThread);
+    private readonly TextGenerator _generator = TextGenerator.Load(TestModel.OwnModel("f32"), OneThread);
 
-    public void Dispose() => generator.Dispose();
+    public void Dispose() => _generator.Dispose();
 
     [Fact]
     public async Task GenerateAsync_GoldenPrompts_GivesGoldenText()
@@ -27,7 +27,7 @@ public sealed class TextGeneratorTests : IDisposable
             }
 
             var text = new StringBuilder();
-            await foreach (GeneratedToken token in generator.GenerateAsync(
+            await foreach (GeneratedToken token in _generator.GenerateAsync(
                 item.GetProperty("prompt").GetString()!, new GenerationOptions { MaxTokenCount = item.GetProperty("max_tokens").GetInt32() }))
             {
                 text.Append(token.Text);
@@ -66,7 +66,7 @@ public sealed class TextGeneratorTests : IDisposable
     public async Task GenerateAsync_MovedToMiddle_GoesOnWithTheSameTokens()
     {
         // Position decides the random number, so a generation may be taken up anywhere.
-        IReadOnlyList<int> prompt = generator.Tokenizer.Encode("Once upon a time");
+        IReadOnlyList<int> prompt = _generator.Tokenizer.Encode("Once upon a time");
         List<int> whole = await Ids(prompt, Sampled(3));
         List<int> rest = await Ids([.. prompt, .. whole.Take(7)], Sampled(3) with { MaxTokenCount = whole.Count - 7 });
         Assert.Equal(whole.Skip(7), rest);
@@ -79,7 +79,7 @@ public sealed class TextGeneratorTests : IDisposable
         int seen = 0;
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
         {
-            await foreach (GeneratedToken _ in generator.GenerateAsync("Once upon a time", new GenerationOptions { MaxTokenCount = 400 }, stop.Token))
+            await foreach (GeneratedToken _ in _generator.GenerateAsync("Once upon a time", new GenerationOptions { MaxTokenCount = 400 }, stop.Token))
             {
                 if (++seen == 5)
                 {
@@ -94,7 +94,7 @@ public sealed class TextGeneratorTests : IDisposable
     [Fact]
     public async Task GenerateAsync_EnumerationLeft_FreesTheGenerator()
     {
-        await foreach (GeneratedToken _ in generator.GenerateAsync("Once upon a time", new GenerationOptions { MaxTokenCount = 400 }))
+        await foreach (GeneratedToken _ in _generator.GenerateAsync("Once upon a time", new GenerationOptions { MaxTokenCount = 400 }))
         {
             break;
         }
@@ -105,15 +105,15 @@ public sealed class TextGeneratorTests : IDisposable
     [Fact]
     public async Task GenerateAsync_ContextFull_EndsThere()
     {
-        int[] prompt = [1, .. Enumerable.Repeat(492, generator.Shape.ContextLength - 3)];
+        int[] prompt = [1, .. Enumerable.Repeat(492, _generator.Shape.ContextLength - 3)];
         var tokens = new List<GeneratedToken>();
-        await foreach (GeneratedToken token in generator.GenerateAsync(prompt, new GenerationOptions { MaxTokenCount = 100 }))
+        await foreach (GeneratedToken token in _generator.GenerateAsync(prompt, new GenerationOptions { MaxTokenCount = 100 }))
         {
             tokens.Add(token);
         }
 
         Assert.Equal(FinishReason.ContextFull, tokens[^1].Finish);
-        Assert.Equal(generator.Shape.ContextLength - 1, tokens[^1].Position);
+        Assert.Equal(_generator.Shape.ContextLength - 1, tokens[^1].Position);
     }
 
     [Fact]
@@ -133,9 +133,9 @@ public sealed class TextGeneratorTests : IDisposable
     [Fact]
     public void GenerateAsync_BadArguments_ThrowsAtOnce()
     {
-        Assert.Throws<ArgumentException>(() => generator.GenerateAsync([]));
-        Assert.Throws<ArgumentException>(() => generator.GenerateAsync(new int[generator.Shape.ContextLength]));
-        Assert.Throws<ArgumentOutOfRangeException>(() => generator.GenerateAsync("x", new GenerationOptions { MaxTokenCount = 0 }));
+        Assert.Throws<ArgumentException>(() => _generator.GenerateAsync([]));
+        Assert.Throws<ArgumentException>(() => _generator.GenerateAsync(new int[_generator.Shape.ContextLength]));
+        Assert.Throws<ArgumentOutOfRangeException>(() => _generator.GenerateAsync("x", new GenerationOptions { MaxTokenCount = 0 }));
     }
 
     private static GenerationOptions Sampled(ulong seed) => new()
@@ -143,12 +143,12 @@ public sealed class TextGeneratorTests : IDisposable
         MaxTokenCount = 24, Sampling = new SamplingOptions { Temperature = 1f, TopK = 50, Seed = seed },
     };
 
-    private Task<List<int>> Ids(string prompt, GenerationOptions options) => Ids(generator.Tokenizer.Encode(prompt), options);
+    private Task<List<int>> Ids(string prompt, GenerationOptions options) => Ids(_generator.Tokenizer.Encode(prompt), options);
 
     private async Task<List<int>> Ids(IReadOnlyList<int> prompt, GenerationOptions options)
     {
         var ids = new List<int>();
-        await foreach (GeneratedToken token in generator.GenerateAsync(prompt, options))
+        await foreach (GeneratedToken token in _generator.GenerateAsync(prompt, options))
         {
             ids.Add(token.Id);
         }

@@ -10,24 +10,24 @@ namespace E2LLM.Tests.Planning;
 /// </summary>
 internal sealed class BruteForce
 {
-    private readonly PlanningProblem problem;
-    private readonly PlanEvaluator evaluator;
-    private readonly int[] slots;
-    private readonly int count;
-    private readonly double slowdown;
-    private readonly List<(double Prefill, double Decode, double Passes)>[] mixed;
+    private readonly PlanningProblem _problem;
+    private readonly PlanEvaluator _evaluator;
+    private readonly int[] _slots;
+    private readonly int _count;
+    private readonly double _slowdown;
+    private readonly List<(double Prefill, double Decode, double Passes)>[] _mixed;
 
     public BruteForce(Cluster cluster, ModelCost model, Workload workload, PlannerOptions options)
     {
-        problem = new PlanningProblem(cluster, model, workload, options);
-        evaluator = new PlanEvaluator(problem);
-        slots = [.. Enumerable.Range(1, options.MaxDecodeSlots)];
-        count = cluster.Devices.Count;
-        slowdown = options.AllowMixed ? options.MixedSlowdown : 0;
-        mixed = [.. Enumerable.Range(0, 1 << count).Select(_ => new List<(double, double, double)>())];
-        Prefill = new double[1 << count];
-        Decode = new double[1 << count];
-        for (int mask = 1; mask < 1 << count; mask++)
+        _problem = new PlanningProblem(cluster, model, workload, options);
+        _evaluator = new PlanEvaluator(_problem);
+        _slots = [.. Enumerable.Range(1, options.MaxDecodeSlots)];
+        _count = cluster.Devices.Count;
+        _slowdown = options.AllowMixed ? options.MixedSlowdown : 0;
+        _mixed = [.. Enumerable.Range(0, 1 << _count).Select(_ => new List<(double, double, double)>())];
+        Prefill = new double[1 << _count];
+        Decode = new double[1 << _count];
+        for (int mask = 1; mask < 1 << _count; mask++)
         {
             Fill(mask);
         }
@@ -42,12 +42,12 @@ internal sealed class BruteForce
     public double Capacity()
     {
         double best = 0;
-        Partition((1 << count) - 1, 0, 0, ref best);
-        for (int mask = 1; mask < 1 << count; mask++)
+        Partition((1 << _count) - 1, 0, 0, ref best);
+        for (int mask = 1; mask < 1 << _count; mask++)
         {
-            foreach ((double prefill, double decode, double passes) in mixed[mask])
+            foreach ((double prefill, double decode, double passes) in _mixed[mask])
             {
-                Others(((1 << count) - 1) ^ mask, 0, 0, (prefill / slowdown, decode / slowdown, passes), ref best);
+                Others(((1 << _count) - 1) ^ mask, 0, 0, (prefill / _slowdown, decode / _slowdown, passes), ref best);
             }
         }
 
@@ -115,22 +115,22 @@ internal sealed class BruteForce
 
     private void Fill(int mask)
     {
-        int[] devices = [.. Enumerable.Range(0, count).Where(i => (mask >> i & 1) == 1)];
-        if (devices.Length > problem.LayerCount)
+        int[] devices = [.. Enumerable.Range(0, _count).Where(i => (mask >> i & 1) == 1)];
+        if (devices.Length > _problem.LayerCount)
         {
             return;
         }
 
         foreach (int[] order in Orders(devices))
         {
-            foreach (int[] layers in Splits(problem.LayerCount, order.Length))
+            foreach (int[] layers in Splits(_problem.LayerCount, order.Length))
             {
                 Ordered++;
                 Judge(mask, new ReplicaDraft(ReplicaRole.Prefill, 0, 1, order, layers));
-                foreach (int c in slots)
+                foreach (int c in _slots)
                 {
                     Judge(mask, new ReplicaDraft(ReplicaRole.Decode, c, 0, order, layers));
-                    if (slowdown > 0)
+                    if (_slowdown > 0)
                     {
                         Judge(mask, new ReplicaDraft(ReplicaRole.Mixed, c, 0.5, order, layers));
                     }
@@ -144,33 +144,33 @@ internal sealed class BruteForce
         ReplicaPlan replica = Draw(draft);
         for (int j = 0; j < replica.Stages.Count; j++)
         {
-            if (replica.Stages[j].MemoryBytes > problem.Cluster.Devices[draft.Devices[j]].MemoryBytes)
+            if (replica.Stages[j].MemoryBytes > _problem.Cluster.Devices[draft.Devices[j]].MemoryBytes)
             {
                 return;
             }
 
             int next = draft.Devices[(j + 1) % draft.Devices.Length];
-            if (next != draft.Devices[j] && problem.Network[draft.Devices[j], next] is null)
+            if (next != draft.Devices[j] && _problem.Network[draft.Devices[j], next] is null)
             {
                 return;
             }
         }
 
-        ReplicaRates rates = evaluator.Evaluate(replica);
+        ReplicaRates rates = _evaluator.Evaluate(replica);
         if (draft.Role == ReplicaRole.Mixed)
         {
-            (double p, double d, double passes) = (rates.PrefillRequestsPerSecond, rates.DecodeRequestsPerSecond, 1 / evaluator.KvSeconds(replica));
-            if (rates.CycleSeconds <= problem.Work.MaxCycleSeconds && !mixed[mask].Exists(there => there.Prefill >= p && there.Decode >= d && there.Passes >= passes))
+            (double p, double d, double passes) = (rates.PrefillRequestsPerSecond, rates.DecodeRequestsPerSecond, 1 / _evaluator.KvSeconds(replica));
+            if (rates.CycleSeconds <= _problem.Work.MaxCycleSeconds && !_mixed[mask].Exists(there => there.Prefill >= p && there.Decode >= d && there.Passes >= passes))
             {
-                mixed[mask].RemoveAll(there => p >= there.Prefill && d >= there.Decode && passes >= there.Passes);
-                mixed[mask].Add((p, d, passes));
+                _mixed[mask].RemoveAll(there => p >= there.Prefill && d >= there.Decode && passes >= there.Passes);
+                _mixed[mask].Add((p, d, passes));
             }
         }
         else if (draft.Role == ReplicaRole.Prefill)
         {
             Prefill[mask] = Math.Max(Prefill[mask], rates.PrefillRequestsPerSecond);
         }
-        else if (rates.CycleSeconds <= problem.Work.MaxCycleSeconds)
+        else if (rates.CycleSeconds <= _problem.Work.MaxCycleSeconds)
         {
             Decode[mask] = Math.Max(Decode[mask], rates.DecodeRequestsPerSecond);
         }
@@ -185,11 +185,11 @@ internal sealed class BruteForce
             var layers = new LayerRange(start, start += draft.Layers[j]);
             stages[j] = new StagePlan
             {
-                Device = problem.Cluster.Devices[draft.Devices[j]].Name,
+                Device = _problem.Cluster.Devices[draft.Devices[j]].Name,
                 Layers = layers,
                 Embedding = j == 0,
                 Head = j == stages.Length - 1,
-                MemoryBytes = problem.Times.Memory(draft.Role, layers, j == 0, j == stages.Length - 1, draft.Slots, batch),
+                MemoryBytes = _problem.Times.Memory(draft.Role, layers, j == 0, j == stages.Length - 1, draft.Slots, batch),
             };
         }
 

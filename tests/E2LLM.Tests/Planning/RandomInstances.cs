@@ -8,12 +8,12 @@ namespace E2LLM.Tests.Planning;
 /// </summary>
 internal sealed class RandomInstances(ulong seed)
 {
-    private ulong state = seed;
+    private ulong _state = seed;
 
     public double NextDouble()
     {
-        state += 0x9E3779B97F4A7C15;
-        ulong z = state;
+        _state += 0x9E3779B97F4A7C15;
+        ulong z = _state;
         z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
         z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
         return ((z ^ (z >> 31)) >> 11) * (1.0 / (1UL << 53));

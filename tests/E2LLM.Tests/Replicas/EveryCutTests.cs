@@ -16,9 +16,9 @@ namespace E2LLM.Tests.Replicas;
 public sealed class EveryCutTests : IDisposable
 {
     private static readonly ModelShape Shape = RandomModel.Llama() with { LayerCount = 8 };
-    private readonly GgufFile file = GgufFile.Read(new RandomModel(Shape, seed: 11).File());
+    private readonly GgufFile _file = GgufFile.Read(new RandomModel(Shape, seed: 11).File());
 
-    public void Dispose() => file.Dispose();
+    public void Dispose() => _file.Dispose();
 
     [Theory]
     [InlineData(false)]
@@ -124,18 +124,18 @@ public sealed class EveryCutTests : IDisposable
         PromptIds = [.. Enumerable.Range(0, length).Select(i => ((i * 13) + (salt * 7)) % Shape.VocabularySize)], MaxTokenCount = tokens,
     };
 
-    private MemoryCluster Cluster(int chunk, bool computesFirstLayer = false) => new() { Model = ModelIdentityReader.Read(file), ChunkTokenCount = chunk, ComputesFirstLayer = computesFirstLayer };
+    private MemoryCluster Cluster(int chunk, bool computesFirstLayer = false) => new() { Model = ModelIdentityReader.Read(_file), ChunkTokenCount = chunk, ComputesFirstLayer = computesFirstLayer };
 
     private List<int>[] Expected(ServingRequest[] requests)
     {
-        using ModelWeights weights = ModelWeights.Load(file, ModelShapeReader.Read(file), new LayerRange(0, 8), embedding: true, head: true);
+        using ModelWeights weights = ModelWeights.Load(_file, ModelShapeReader.Read(_file), new LayerRange(0, 8), embedding: true, head: true);
         using var executor = new LayerRangeExecutor(weights, new ExecutorOptions { ThreadCount = 1, KvElementType = KvElementType.F32 });
         return [.. requests.Select(request => MemoryCluster.Reference(new LayerRangeStageExecutor(executor), request))];
     }
 
     private LayerRangeStageExecutor Executor(MemoryCluster cluster, LayerRange range, int threads)
     {
-        ModelWeights weights = ModelWeights.Load(file, ModelShapeReader.Read(file), range, range.Start == 0, range.End == 8);
+        ModelWeights weights = ModelWeights.Load(_file, ModelShapeReader.Read(_file), range, range.Start == 0, range.End == 8);
         var executor = new LayerRangeExecutor(weights, new ExecutorOptions { ThreadCount = threads, KvElementType = KvElementType.F32 });
         cluster.Own(weights);
         cluster.Own(executor);

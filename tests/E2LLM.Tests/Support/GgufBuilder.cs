@@ -8,8 +8,8 @@ namespace E2LLM.Tests.Support;
 /// </summary>
 internal sealed class GgufBuilder
 {
-    private readonly List<(byte[] Key, uint Type, byte[] Value)> pairs = [];
-    private readonly List<TensorRow> tensors = [];
+    private readonly List<(byte[] Key, uint Type, byte[] Value)> _pairs = [];
+    private readonly List<TensorRow> _tensors = [];
 
     public uint Magic { get; set; } = BinaryPrimitives.ReadUInt32LittleEndian("GGUF"u8);
 
@@ -46,7 +46,7 @@ internal sealed class GgufBuilder
     /// <summary>A pair whose key, too, is given as bytes, its length included.</summary>
     public GgufBuilder RawKey(byte[] key, uint type, byte[] value)
     {
-        pairs.Add((key, type, value));
+        _pairs.Add((key, type, value));
         return this;
     }
 
@@ -54,7 +54,7 @@ internal sealed class GgufBuilder
     public GgufBuilder Without(string key)
     {
         byte[] text = Text(key);
-        pairs.RemoveAll(pair => pair.Key.AsSpan().SequenceEqual(text));
+        _pairs.RemoveAll(pair => pair.Key.AsSpan().SequenceEqual(text));
         return this;
     }
 
@@ -64,13 +64,13 @@ internal sealed class GgufBuilder
 
     public GgufBuilder Tensor(TensorRow tensor)
     {
-        tensors.Add(tensor);
+        _tensors.Add(tensor);
         return this;
     }
 
     public GgufBuilder WithoutTensor(string name)
     {
-        tensors.RemoveAll(tensor => tensor.Name == name);
+        _tensors.RemoveAll(tensor => tensor.Name == name);
         return this;
     }
 
@@ -83,9 +83,9 @@ internal sealed class GgufBuilder
         Fields.Clear();
         Field(bytes, Number(Magic, 4));
         Field(bytes, Number(Version, 4));
-        Field(bytes, Number(TensorCount ?? (ulong)tensors.Count, 8));
-        Field(bytes, Number(PairCount ?? (ulong)pairs.Count, 8));
-        foreach ((byte[] key, uint type, byte[] value) in pairs)
+        Field(bytes, Number(TensorCount ?? (ulong)_tensors.Count, 8));
+        Field(bytes, Number(PairCount ?? (ulong)_pairs.Count, 8));
+        foreach ((byte[] key, uint type, byte[] value) in _pairs)
         {
             Fields.Add((bytes.Count, 8));
             bytes.AddRange(key);
@@ -102,7 +102,7 @@ internal sealed class GgufBuilder
         }
 
         long next = 0;
-        foreach (TensorRow tensor in tensors)
+        foreach (TensorRow tensor in _tensors)
         {
             Fields.Add((bytes.Count, 8));
             bytes.AddRange(tensor.RawName ?? Text(tensor.Name));
@@ -117,10 +117,10 @@ internal sealed class GgufBuilder
             next += Padded(tensor.Data.Length);
         }
 
-        if (tensors.Count > 0)
+        if (_tensors.Count > 0)
         {
             Pad(bytes);
-            foreach (TensorRow tensor in tensors)
+            foreach (TensorRow tensor in _tensors)
             {
                 bytes.AddRange(tensor.Data);
                 Pad(bytes);
@@ -132,8 +132,8 @@ internal sealed class GgufBuilder
 
     /// <summary>Bytes from the start to the end of the tensor table.</summary>
     public int HeaderBytes() => 24
-        + pairs.Sum(pair => pair.Key.Length + 4 + pair.Value.Length)
-        + tensors.Sum(tensor => (tensor.RawName ?? Text(tensor.Name)).Length + 4 + (8 * tensor.Dimensions.Length) + 4 + 8);
+        + _pairs.Sum(pair => pair.Key.Length + 4 + pair.Value.Length)
+        + _tensors.Sum(tensor => (tensor.RawName ?? Text(tensor.Name)).Length + 4 + (8 * tensor.Dimensions.Length) + 4 + 8);
 
     public static byte[] Text(string text) => [.. Number((ulong)Encoding.UTF8.GetByteCount(text), 8), .. Encoding.UTF8.GetBytes(text)];
 

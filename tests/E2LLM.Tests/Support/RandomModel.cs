@@ -7,17 +7,17 @@ namespace E2LLM.Tests.Support;
 /// </summary>
 internal sealed class RandomModel
 {
-    private readonly GgufBuilder builder;
-    private readonly Random random;
-    private readonly TensorType matrixType;
+    private readonly GgufBuilder _builder;
+    private readonly Random _random;
+    private readonly TensorType _matrixType;
 
     public RandomModel(ModelShape shape, int seed, TensorType matrixType = TensorType.F32)
     {
         Shape = shape;
-        this.matrixType = matrixType;
-        random = new Random(seed);
+        _matrixType = matrixType;
+        _random = new Random(seed);
         string a = shape.Architecture;
-        builder = new GgufBuilder()
+        _builder = new GgufBuilder()
             .String("general.architecture", a)
             .String("general.name", "random")
             .UInt32($"{a}.context_length", (uint)shape.ContextLength)
@@ -54,12 +54,12 @@ internal sealed class RandomModel
     /// <summary>Every tensor's elements, row-major, by name.</summary>
     public Dictionary<string, float[]> Tensors { get; } = [];
 
-    public byte[] File() => builder.Build();
+    public byte[] File() => _builder.Build();
 
     /// <summary>Adds metadata, a tokenizer for example.</summary>
     public RandomModel With(Action<GgufBuilder> change)
     {
-        change(builder);
+        change(_builder);
         return this;
     }
 
@@ -104,17 +104,17 @@ internal sealed class RandomModel
 
     private void Add(string name, int columns, int rows, float scale, float around = 0f)
     {
-        TensorType type = rows == 1 ? TensorType.F32 : matrixType;
+        TensorType type = rows == 1 ? TensorType.F32 : _matrixType;
         if (TensorTypeGeometry.BlockElementCount(type) > 1)
         {
-            byte[] stored = QuantizedData.Rows(type, rows, columns, random.Next());
-            builder.Tensor(new GgufBuilder.TensorRow(name, (uint)type, [columns, rows]) { Data = stored });
+            byte[] stored = QuantizedData.Rows(type, rows, columns, _random.Next());
+            _builder.Tensor(new GgufBuilder.TensorRow(name, (uint)type, [columns, rows]) { Data = stored });
             return;
         }
 
-        float[] values = [.. Enumerable.Range(0, rows * columns).Select(_ => around + (((random.NextSingle() * 2) - 1) * scale))];
+        float[] values = [.. Enumerable.Range(0, rows * columns).Select(_ => around + (((_random.NextSingle() * 2) - 1) * scale))];
         Tensors.Add(name, values);
-        builder.Tensor(new GgufBuilder.TensorRow(name, (uint)type, rows == 1 ? [columns] : [columns, rows]) { Data = [.. values.SelectMany(v => Encode(v, type))] });
+        _builder.Tensor(new GgufBuilder.TensorRow(name, (uint)type, rows == 1 ? [columns] : [columns, rows]) { Data = [.. values.SelectMany(v => Encode(v, type))] });
     }
 
     private static byte[] Encode(float value, TensorType type) => type switch

@@ -8,14 +8,14 @@ namespace E2LLM.Tests.Support;
 /// <summary>A model file loaded whole into one executor, with the few calls that tests make over and over.</summary>
 internal sealed class TestModel : IDisposable
 {
-    private readonly ModelWeights weights;
+    private readonly ModelWeights _weights;
 
     public TestModel(string path, ExecutorOptions? options = null)
     {
         using GgufFile file = GgufFile.Open(path);
         ModelShape shape = ModelShapeReader.Read(file);
-        weights = ModelWeights.Load(file, shape, new LayerRange(0, shape.LayerCount), embedding: true, head: true);
-        Executor = new LayerRangeExecutor(weights, options ?? new ExecutorOptions { KvElementType = KvElementType.F32, ThreadCount = 1 });
+        _weights = ModelWeights.Load(file, shape, new LayerRange(0, shape.LayerCount), embedding: true, head: true);
+        Executor = new LayerRangeExecutor(_weights, options ?? new ExecutorOptions { KvElementType = KvElementType.F32, ThreadCount = 1 });
     }
 
     public static string OwnModel(string type) => Path.Combine(Repository.PathOf("samples/models"), $"tinytales-3.9m-{type}.gguf");
@@ -74,6 +74,6 @@ internal sealed class TestModel : IDisposable
     public void Dispose()
     {
         Executor.Dispose();
-        weights.Dispose();
+        _weights.Dispose();
     }
 }

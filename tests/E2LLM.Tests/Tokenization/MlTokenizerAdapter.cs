@@ -20,19 +20,19 @@ public sealed class MlTokenizer(Tokenizer inner, int vocabularySize, int bosId, 
 
     private sealed class Decoder(MlTokenizer tokenizer) : ITokenDecoder
     {
-        private readonly List<int> held = [];
+        private readonly List<int> _held = [];
 
         public string Append(int id)
         {
             // An unfinished character decodes to U+FFFD: hold its ids, at most a character's four bytes.
-            held.Add(id);
-            return held.Count < 4 && tokenizer.Decode(held).EndsWith('\uFFFD') ? string.Empty : Flush();
+            _held.Add(id);
+            return _held.Count < 4 && tokenizer.Decode(_held).EndsWith('\uFFFD') ? string.Empty : Flush();
         }
 
         public string Flush()
         {
-            string text = tokenizer.Decode(held);
-            held.Clear();
+            string text = tokenizer.Decode(_held);
+            _held.Clear();
             return text;
         }
     }
