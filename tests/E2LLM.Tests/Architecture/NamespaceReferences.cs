@@ -40,7 +40,7 @@ internal sealed class NamespaceReferences
         using var image = new PEReader(file);
         var references = new NamespaceReferences(image, root);
         references.ReadAll();
-        return references.found;
+        return references._found;
     }
 
     private void ReadAll()
