@@ -16,15 +16,15 @@ internal sealed class Measurement
     // Keys and values of all layers, as they are: what simulation reckons with.
     private const string Codec = "raw";
     private const bool ComputesFirstLayer = false;
-    private readonly StageFleet fleet;
-    private readonly ModelIdentity identity;
-    private readonly int seed;
+    private readonly StageFleet _fleet;
+    private readonly ModelIdentity _identity;
+    private readonly int _seed;
 
     public Measurement(StageFleet fleet, string modelPath, int seed)
     {
-        (this.fleet, this.seed) = (fleet, seed);
+        (_fleet, _seed) = (fleet, seed);
         using GgufFile file = GgufFile.Open(modelPath);
-        identity = ModelIdentityReader.Read(file);
+        _identity = ModelIdentityReader.Read(file);
     }
 
     /// <summary>Requests that nobody looks at: connections are made, and code is compiled.</summary>
@@ -46,15 +46,15 @@ internal sealed class Measurement
     /// <summary>All requests when they are due, and the processors that all stages used meanwhile.</summary>
     public async Task<(IReadOnlyList<MeasuredRequest> Requests, double Cores)> LoadedAsync(DeploymentPlan plan, IReadOnlyList<SimulatedRequest> requests, CancellationToken ct)
     {
-        double before = fleet.ProcessorSeconds;
+        double before = _fleet.ProcessorSeconds;
         long began = Stopwatch.GetTimestamp();
         IReadOnlyList<MeasuredRequest> loaded = await ServeAsync(plan, serving => serving.RunAsync(requests, ct), ct);
-        return (loaded, (fleet.ProcessorSeconds - before) / Stopwatch.GetElapsedTime(began).TotalSeconds);
+        return (loaded, (_fleet.ProcessorSeconds - before) / Stopwatch.GetElapsedTime(began).TotalSeconds);
     }
 
     private async Task<IReadOnlyList<MeasuredRequest>> ServeAsync(DeploymentPlan part, Func<LoadedServing, Task<IReadOnlyList<MeasuredRequest>>> serve, CancellationToken ct)
     {
-        await using Dispatcher dispatcher = await Dispatcher.ConnectAsync(part, identity, fleet.ConnectAsync, fleet.ReplicaOptions with { KvCodec = Codec, ComputesFirstLayer = ComputesFirstLayer }, cancellationToken: ct);
-        return await serve(new LoadedServing(dispatcher, identity.Shape.VocabularySize, seed));
+        await using Dispatcher dispatcher = await Dispatcher.ConnectAsync(part, _identity, _fleet.ConnectAsync, _fleet.ReplicaOptions with { KvCodec = Codec, ComputesFirstLayer = ComputesFirstLayer }, cancellationToken: ct);
+        return await serve(new LoadedServing(dispatcher, _identity.Shape.VocabularySize, _seed));
     }
 }

@@ -11,7 +11,7 @@ namespace E2LLM.Samples.EdgeCluster.Fidelity;
 /// <param name="ct">Stops a simulation.</param>
 internal sealed class Prediction(Cluster cluster, ModelCost model, int chunkTokens, CancellationToken ct)
 {
-    private readonly SimulationOptions policies = new() { Router = RouterKind.Dispatcher, ChunkTokens = chunkTokens, MixedChunkTokens = chunkTokens, BootstrapCount = 0 };
+    private readonly SimulationOptions _policies = new() { Router = RouterKind.Dispatcher, ChunkTokens = chunkTokens, MixedChunkTokens = chunkTokens, BootstrapCount = 0 };
 
     /// <summary>Each request, in the order of arrival.</summary>
     public IReadOnlyList<MeasuredRequest> Of(DeploymentPlan plan, IReadOnlyList<SimulatedRequest> requests)
@@ -23,5 +23,5 @@ internal sealed class Prediction(Cluster cluster, ModelCost model, int chunkToke
     /// <summary>Requests that are completed per second.</summary>
     public double RequestsPerSecond(DeploymentPlan plan, IReadOnlyList<SimulatedRequest> requests) => Run(plan, requests).RequestsPerSecond;
 
-    private ServingReport Run(DeploymentPlan plan, IReadOnlyList<SimulatedRequest> requests) => ClusterSimulator.Run(plan, cluster, model, requests, policies, cancellationToken: ct);
+    private ServingReport Run(DeploymentPlan plan, IReadOnlyList<SimulatedRequest> requests) => ClusterSimulator.Run(plan, cluster, model, requests, _policies, cancellationToken: ct);
 }

@@ -24,13 +24,13 @@ internal sealed class SteadyClock : TimeProvider, IDisposable
     [ThreadStatic]
     private static double steady;
 
-    private readonly TimeProvider work;
-    private readonly Func<double> yardstick;
-    private readonly IDisposable? owned;
-    private readonly double[] recent = new double[RecentCount];
-    private readonly CancellationTokenSource stop = new();
-    private readonly Thread thread;
-    private double factor;
+    private readonly TimeProvider _work;
+    private readonly Func<double> _yardstick;
+    private readonly IDisposable? _owned;
+    private readonly double[] _recent = new double[RecentCount];
+    private readonly CancellationTokenSource _stop = new();
+    private readonly Thread _thread;
+    private double _factor;
 
     /// <param name="work">Processor time of the calling thread.</param>
     /// <param name="yardstick">Does the piece of work on the calling thread, and tells how long it took.</param>
@@ -38,23 +38,23 @@ internal sealed class SteadyClock : TimeProvider, IDisposable
     /// <param name="owned">Disposed with this clock.</param>
     public SteadyClock(TimeProvider work, Func<double> yardstick, TimeSpan period, IDisposable? owned = null)
     {
-        (this.work, this.yardstick, this.owned) = (work, yardstick, owned);
+        (_work, _yardstick, _owned) = (work, yardstick, owned);
         for (int i = 0; i < WarmUpCount; i++)
         {
             Measure(i);
         }
 
-        thread = new Thread(() =>
+        _thread = new Thread(() =>
         {
-            for (int i = 0; !stop.Token.WaitHandle.WaitOne(period); i++)
+            for (int i = 0; !_stop.Token.WaitHandle.WaitOne(period); i++)
             {
                 Measure(i);
             }
         }) { IsBackground = true, Name = "yardstick" };
-        thread.Start();
+        _thread.Start();
     }
 
-    public override long TimestampFrequency => work.TimestampFrequency;
+    public override long TimestampFrequency => _work.TimestampFrequency;
 
     /// <summary>One layer of the model over a few tokens: weights to read, and enough to reckon with each.</summary>
     public static SteadyClock Of(string modelPath)
@@ -78,26 +78,26 @@ internal sealed class SteadyClock : TimeProvider, IDisposable
 
     public override long GetTimestamp()
     {
-        long now = work.GetTimestamp();
-        steady += (now - last) * Volatile.Read(ref factor);
+        long now = _work.GetTimestamp();
+        steady += (now - last) * Volatile.Read(ref _factor);
         last = now;
         return (long)steady;
     }
 
     public void Dispose()
     {
-        stop.Cancel();
-        thread.Join();
-        stop.Dispose();
-        owned?.Dispose();
+        _stop.Cancel();
+        _thread.Join();
+        _stop.Dispose();
+        _owned?.Dispose();
     }
 
     // The median of the latest: one that another thread disturbed says nothing of the machine.
     private void Measure(int number)
     {
-        recent[number % RecentCount] = yardstick();
-        double[] sorted = [.. recent.Where(seconds => seconds > 0).Order()];
-        Volatile.Write(ref factor, sorted.Length == 0 ? 1 : NominalSeconds / sorted[sorted.Length / 2]);
+        _recent[number % RecentCount] = _yardstick();
+        double[] sorted = [.. _recent.Where(seconds => seconds > 0).Order()];
+        Volatile.Write(ref _factor, sorted.Length == 0 ? 1 : NominalSeconds / sorted[sorted.Length / 2]);
     }
 
     private sealed class Owned(IDisposable[] parts) : IDisposable
