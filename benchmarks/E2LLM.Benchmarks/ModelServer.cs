@@ -68,7 +68,7 @@ internal sealed class ModelServer : IDisposable
 
     private string About() => JsonSerializer.Serialize(new
     {
-        _loadSeconds,
+        loadSeconds = _loadSeconds,
         fileBytes = _file.FileBytes,
         weightBytes = _weights.Memory.TotalBytes,
         residentBytes = Environment.WorkingSet,
