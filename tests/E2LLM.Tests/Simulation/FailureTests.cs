@@ -87,6 +87,26 @@ public class FailureTests
     }
 
     [Fact]
+    public void Run_AsTheDispatcherRoutes_OpensARequestBehindAPassThatBeganOnItsWay()
+    {
+        // While the second request is held up by the decode step under way, a long prompt that needs no decode replica begins to be read: its pass at the first of two stages comes first. Over
+        // a whole step of decoding, since at some moments both stages have nothing to do.
+        ServingReport alone = ClusterSimulator.Run(SmallDeployment.Split, SmallDeployment.Cluster, SmallDeployment.Model, [new(0, 64, 1000)], new SimulationOptions { BootstrapCount = 0 });
+        double Share(double at)
+        {
+            SimulatedRequest[] requests = [new(0, 64, 1000), new(at, 64, 2), new(at + 1e-5, 1024, 1)];
+            ServingReport report = ClusterSimulator.Run(
+                SmallDeployment.Split, SmallDeployment.Cluster, SmallDeployment.Model, requests, new SimulationOptions { Router = RouterKind.Dispatcher, ChunkTokens = 2048, BootstrapCount = 0 });
+            CompletedRequest[] served = [.. report.Requests.OrderBy(request => request.Request.ArrivalSeconds)];
+            return (served[1].PrefillStartSeconds - served[2].PrefillStartSeconds) / (served[2].FirstTokenSeconds - served[2].PrefillStartSeconds);
+        }
+
+        double[] shares = [.. Enumerable.Range(0, 20).Select(i => Share(1 + (alone.Requests[0].LongestGapSeconds * i / 20)))];
+        Assert.Contains(shares, share => share is > 0.25 and < 0.5);
+        Assert.All(shares, share => Assert.InRange(share, -0.01, 0.5));
+    }
+
+    [Fact]
     public void Run_WithNothingLeft_SaysSo()
     {
         var options = new SimulationOptions { Failures = [new SimulatedFailure("a", 5, double.PositiveInfinity), new SimulatedFailure("c", 5, double.PositiveInfinity)] };

@@ -143,25 +143,19 @@ internal sealed class ReplicaState
         return stages.Length > 1 && decodeCount > 0 ? time + Network.DelaySeconds(stages[^1].Device, stages[0].Device) : time;
     }
 
-    /// <summary>When a message without work that enters now has passed all stages: at each it waits for the pass that runs, not for those that wait.</summary>
-    public double MessageThrough(double now)
+    /// <summary>When a stage takes a message without work that comes now: behind the pass that runs there, ahead of those that wait.</summary>
+    public double MessageTaken(int stage, double now)
     {
-        double time = now;
-        for (int i = 0; i < _freeAt.Length; i++)
+        double taken = now;
+        for (int k = stage * _recent; k < (stage + 1) * _recent; k++)
         {
-            double entered = time;
-            for (int k = i * _recent; k < (i + 1) * _recent; k++)
+            if (_passStart[k] <= now && _passEnd[k] > taken)
             {
-                if (_passStart[k] <= entered && _passEnd[k] > time)
-                {
-                    time = _passEnd[k];
-                }
+                taken = _passEnd[k];
             }
-
-            time += i + 1 < _freeAt.Length ? Network.DelaySeconds(Model.Stages[i].Device, Model.Stages[i + 1].Device) : 0;
         }
 
-        return time;
+        return taken;
     }
 
     /// <summary>Forgets everything under way (after a failure). What its requests held must have been released.</summary>

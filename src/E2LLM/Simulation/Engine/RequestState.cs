@@ -48,6 +48,9 @@ internal sealed class RequestState
     /// <summary>Positions reserved at the prefill replica and at the decode replica.</summary>
     public int SourcePositions, TargetPositions;
 
+    /// <summary>While it is opened: the replica that is told, and its stage that is next; all stages, when they have been told.</summary>
+    public int OpeningReplica, OpeningStage;
+
     public int PendingFlows;
     public bool PrefillDone;
     public double QueueKey, QueuedAt;

@@ -1,7 +1,8 @@
 namespace E2LLM.Simulation.Engine;
 
 // As this library's own runtime does it (RouterKind.Dispatcher): a request waits for a slot of the replica that will generate; then it is opened on that one, then on the one that reads its
-// prompt. The message goes from stage to stage ahead of the passes that wait there, but behind the one that runs. When both replicas have it, the prompt is queued.
+// prompt. The message goes from stage to stage ahead of the passes that wait there, but behind the one that runs when it comes: an event for each stage, since passes go on meanwhile. When both
+// replicas have it, the prompt is queued.
 internal sealed partial class ServingSimulation
 {
     private void Admit(RequestState request)
@@ -31,22 +32,38 @@ internal sealed partial class ServingSimulation
 
     private void Open(RequestState request)
     {
-        double opened = Now;
-        if (request.DecodeReplica >= 0 && request.DecodeReplica != request.PrefillReplica)
-        {
-            opened = _replicas[request.DecodeReplica].MessageThrough(opened);
-        }
-
-        opened = _replicas[request.PrefillReplica].MessageThrough(opened);
-        _calendar.Schedule(opened, OpenedOnReplicas, request.Slot, request.Epoch);
+        request.OpeningReplica = request.DecodeReplica >= 0 ? request.DecodeReplica : request.PrefillReplica;
+        request.OpeningStage = 0;
+        MoveOpening(request, request.Epoch);
     }
 
-    private void Opened(RequestState request, int epoch)
+    // The message has come to a stage, or the last stage of the last replica has it.
+    private void MoveOpening(RequestState request, int epoch)
     {
-        if (request.Epoch == epoch)
+        if (request.Epoch != epoch)
+        {
+            return;
+        }
+
+        ReplicaState replica = _replicas[request.OpeningReplica];
+        if (request.OpeningStage == replica.Model.Stages.Length)
         {
             JoinPrefillQueue(request);
+            return;
         }
+
+        double at = replica.MessageTaken(request.OpeningStage, Now);
+        request.OpeningStage++;
+        if (request.OpeningStage < replica.Model.Stages.Length)
+        {
+            at += replica.Network.DelaySeconds(replica.Model.Stages[request.OpeningStage - 1].Device, replica.Model.Stages[request.OpeningStage].Device);
+        }
+        else if (request.OpeningReplica != request.PrefillReplica)
+        {
+            (request.OpeningReplica, request.OpeningStage) = (request.PrefillReplica, 0);
+        }
+
+        _calendar.Schedule(at, OpeningMoves, request.Slot, request.Epoch);
     }
 
     // A sequence has left its slot to the first that waits for one.

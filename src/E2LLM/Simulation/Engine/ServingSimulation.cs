@@ -10,7 +10,7 @@ namespace E2LLM.Simulation.Engine;
 /// </summary>
 internal sealed partial class ServingSimulation
 {
-    private const int Arrival = 0, LaneDone = 1, FlowStart = 2, NetworkStep = 3, FlowDelivered = 4, SwapDone = 5, FailureDown = 6, FailureUp = 7, ReplicaLoaded = 8, OpenedOnReplicas = 9;
+    private const int Arrival = 0, LaneDone = 1, FlowStart = 2, NetworkStep = 3, FlowDelivered = 4, SwapDone = 5, FailureDown = 6, FailureUp = 7, ReplicaLoaded = 8, OpeningMoves = 9;
     private const int LaneBits = 8;
     private readonly EventCalendar _calendar = new();
     private readonly SimulationOptions _options;
@@ -137,8 +137,8 @@ internal sealed partial class ServingSimulation
             case FailureUp:
                 BringUp(_options.Failures[next.Target]);
                 break;
-            case OpenedOnReplicas:
-                Opened(_slots[next.Target], next.Stamp);
+            case OpeningMoves:
+                MoveOpening(_slots[next.Target], next.Stamp);
                 break;
             default:
                 ReplicaIsLoaded(next.Target);
